@@ -1,0 +1,218 @@
+#!/usr/bin/env node
+/**
+ * groktunnel: one executable, two modes. With a port it is the client, without one the server.
+ *
+ * The client sends an HTTP GET, reads `X-Public-Host` in the answer, and goes on in yamux over the same connection.
+ * The server reads the Host of each public connection, opens a yamux channel to the client that has the name, and
+ * the two are joined. Everything else is built round that.
+ *
+ * This file is also the package: `import { serve, connect } from 'groktunnel'`. Used so, it neither exits nor prints.
+ */
+import { EventEmitter, once } from 'node:events'
+import http from 'node:http'
+import net from 'node:net'
+import type { Socket } from 'node:net'
+import { serveSampleSite } from './lib/demo.ts'
+import { asTunnelError, TunnelError } from './lib/errors.ts'
+import { readRegistration, refuse, register, welcome } from './lib/hello.ts'
+import { nameOf } from './lib/http/name.ts'
+import { landing } from './lib/landing.ts'
+import { listen, onAbort, withPort } from './lib/listen.ts'
+import { deliver, dialer } from './lib/local.ts'
+import { Session } from './lib/mux.ts'
+import { helpText, type Options, parseOptions } from './lib/options.ts'
+import { isProgram, print, printLine, printUrl, untilSignal } from './lib/process.ts'
+import { version } from './lib/version.ts'
+import { checkSubdomain, newSubdomain } from './subdomain.ts'
+import { visits } from './vhost.ts'
+
+export { type ErrorCode, TunnelError } from './lib/errors.ts'
+
+/** The program: reads the command line, runs one of the modes until it is told to stop. Returns the exit code. */
+async function main(argv: string[]): Promise<number> {
+  try {
+    const options = parseOptions(argv)
+    if (options.help) return print(helpText())
+    if (options.version) return print(`${version}\n`)
+    const signal = untilSignal()
+    if (options.demo) return await demo(options, signal)
+    return options.local === undefined
+      ? await server(options, signal)
+      : await client(options, options.local, signal)
+  } catch (error) {
+    const { message, exitCode } = asTunnelError(error)
+    printLine(`groktunnel: ${message}`)
+    return exitCode
+  }
+}
+
+async function server(options: Options, signal: AbortSignal): Promise<number> {
+  const running = await serve({ ...options, signal })
+  printLine(`groktunnel server [${options.host}] ready at ${running.url}`)
+  running.on('start', (publicHost) => printLine(`${publicHost}: start session`))
+  running.on('end', (publicHost, error) =>
+    printLine(`${publicHost}: end session${error ? ` (${error.message})` : ''}`),
+  )
+  await running.closed
+  return 0
+}
+
+async function client(options: Options, local: number, signal: AbortSignal): Promise<number> {
+  const tunnel = await connect({ ...options, local, signal })
+  printLine(`port ${local} http available at:`)
+  printUrl(tunnel.url)
+  await tunnel.closed
+  return 0
+}
+
+/** Both modes in one process, and a site to show where there is none. */
+async function demo(options: Options, signal: AbortSignal): Promise<number> {
+  const { port } = await serve({ ...options, signal }).catch(() => serve({ ...options, port: 0, signal }))
+  const local = options.local ?? (await serveSampleSite(signal))
+  return client({ ...options, port }, local, signal)
+}
+
+export interface ServeOptions {
+  /** The server's own host name: it serves `*.host`. Default 'localhost'. */
+  host?: string
+  /** Default 9999; 0 picks a free one. */
+  port?: number
+  /** The address to listen on; default 127.0.0.1. */
+  bind?: string
+  /** Aborting it closes the server. */
+  signal?: AbortSignal | undefined
+}
+
+interface ServerEvents {
+  /** A client has registered; its public host is such as `myapp.localhost:9999`. */
+  start: [publicHost: string]
+  /** Its session has ended; the error says why, unless it was an orderly goodbye. */
+  end: [publicHost: string, error: TunnelError | undefined]
+}
+
+export interface Server extends EventEmitter<ServerEvents> {
+  readonly port: number
+  /** Where its landing page is. */
+  readonly url: string
+  /** Stops listening and ends every session and public connection. Settles like `closed`. */
+  close(): Promise<void>
+  /** Settles when the server has closed. */
+  readonly closed: Promise<void>
+}
+
+/** Starts a server. Rejects with `port-in-use` or `cannot-listen`. */
+export async function serve(options: ServeOptions = {}): Promise<Server> {
+  const { host = 'localhost', port = 9999, bind = '127.0.0.1', signal } = options
+  const events = new EventEmitter<ServerEvents>()
+  const tunnels = new Map<string, Session>()
+  const sockets = new Set<Socket>()
+
+  /** The server's own host: a page for whoever looks, and the handshake. */
+  const front = http.createServer(landing(host, () => address.port))
+  front.on('upgrade', (request, socket, head) => {
+    try {
+      const name = checkSubdomain(readRegistration(request) ?? newSubdomain())
+      if (tunnels.has(name)) throw new TunnelError('name-taken', `expected a free name, ${name} is taken`)
+      socket.unshift(head)
+      startSession(name, socket as Socket)
+    } catch (error) {
+      refuse(socket, asTunnelError(error, 'bad-request'))
+    }
+  })
+
+  function startSession(name: string, socket: Socket): void {
+    const publicHost = withPort(`${name}.${host}`, address.port)
+    welcome(socket, publicHost, `http://${publicHost}`)
+    const session = new Session(socket, { side: 'server' })
+    tunnels.set(name, session)
+    events.emit('start', publicHost)
+    session.on('close', (error) => {
+      tunnels.delete(name)
+      events.emit('end', publicHost, error)
+    })
+  }
+
+  /** Each visit of a public connection goes to the tunnel it names. */
+  async function receive(socket: Socket): Promise<void> {
+    for await (const visit of visits(socket)) {
+      const name = nameOf(visit.head.host, host)
+      const session = tunnels.get(name ?? '')
+      if (name === '') front.emit('connection', visit.release().resume())
+      else if (session === undefined) visit.refuse(noSuchTunnel(visit.head.host))
+      else
+        await session.open().then(
+          (channel) => visit.follow(channel),
+          (error) => visit.refuse(asTunnelError(error)),
+        )
+    }
+  }
+
+  const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    sockets.add(socket.once('close', () => sockets.delete(socket)))
+    receive(socket).catch(() => socket.destroy())
+  })
+  const closed = once(listener, 'close').then(() => undefined)
+  const address = await listen(listener, port, bind)
+
+  function close(): Promise<void> {
+    listener.close()
+    for (const session of tunnels.values()) session.close()
+    for (const socket of sockets) socket.destroySoon()
+    return closed
+  }
+  onAbort(signal, close, closed)
+  return Object.assign(events, {
+    port: address.port,
+    url: `http://${withPort(host, address.port)}`,
+    close,
+    closed,
+  })
+}
+
+export interface ConnectOptions {
+  /** The local port to make public. */
+  local: number
+  /** The server's own host name and port; default 'localhost' and 9999. */
+  host?: string
+  port?: number
+  /** The name to ask for; default ten random characters. */
+  subdomain?: string
+  /** Aborting it closes the tunnel, or gives up on opening it. */
+  signal?: AbortSignal | undefined
+}
+
+export interface Tunnel {
+  /** Such as `http://myapp.localhost:9999`. */
+  readonly url: string
+  /** Closes the tunnel; the name is free at once. Settles like `closed`. */
+  close(): Promise<void>
+  /** Settles when the tunnel was closed; rejects with `session-lost` or `session-closed` when it ended otherwise. */
+  readonly closed: Promise<void>
+}
+
+/** Makes a local port public. Rejects with `unreachable`, `not-groktunnel`, or the code the server refuses with. */
+export async function connect(options: ConnectOptions): Promise<Tunnel> {
+  const { local, host = 'localhost', port = 9999, subdomain, signal } = options
+  const { socket, publicUrl } = await register({ host, port, subdomain, signal })
+  const session = new Session(socket, { side: 'client' })
+  const dial = dialer(local)
+  session.on('channel', (channel) => void deliver(channel, dial))
+  const closed = new Promise<void>((resolve, reject) => {
+    session.on('close', (error, byUs) => (byUs ? resolve() : reject(error ?? serverLeft)))
+  })
+  closed.catch(() => undefined) // nobody need listen
+  const close = () => {
+    session.close()
+    return closed
+  }
+  onAbort(signal, close, closed)
+  return { url: publicUrl, close, closed }
+}
+
+const serverLeft = new TunnelError('session-closed', 'the server closed the session')
+
+function noSuchTunnel(host: string): TunnelError {
+  return new TunnelError('no-such-tunnel', `no tunnel is open at ${host}`)
+}
+
+if (isProgram(import.meta.url)) process.exit(await main(process.argv.slice(2)))

@@ -1,0 +1,164 @@
+/**
+ * The handshake, both sides. The client sends an HTTP GET that asks for an upgrade; once the answer says
+ * `101` and `X-Public-Host`, the connection is a yamux session (docs/protocol.md). A refusal is an ordinary answer
+ * whose JSON body says `{code, message}`.
+ */
+import http from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import type { LookupFunction, Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { farewell } from '../join.ts'
+import { newSubdomain } from '../subdomain.ts'
+import { codeOf, isErrorCode, TunnelError } from './errors.ts'
+
+const PROTOCOL = 'yamux'
+const REFUSAL_BYTES = 16 * 1024
+const MAX_DRAWS = 5
+
+export interface Registration {
+  /** The server's own host name, and the port it listens on. */
+  host: string
+  port: number
+  /** The name asked for; where there is none, one is drawn, and another while it is taken. */
+  subdomain?: string | undefined
+  /** Default 10,000; then `unreachable`. */
+  timeoutMs?: number
+  signal?: AbortSignal | undefined
+}
+
+export interface Welcome {
+  /** The connection, from here on yamux. */
+  socket: Socket
+  publicHost: string
+  publicUrl: string
+}
+
+/**
+ * The client's side: asks a server for a name. Rejects with `unreachable`, `not-groktunnel`, or the code that the
+ * server refuses with (`name-taken`, `bad-name`, ...).
+ */
+export async function register(registration: Registration): Promise<Welcome> {
+  if (registration.subdomain !== undefined) return ask(registration, registration.subdomain)
+  for (let draws = 1; ; draws++) {
+    try {
+      return await ask(registration, newSubdomain())
+    } catch (error) {
+      if (draws === MAX_DRAWS || !(error instanceof TunnelError) || error.code !== 'name-taken') throw error
+    }
+  }
+}
+
+function ask({ host, port, timeoutMs = 10_000, signal }: Registration, subdomain: string): Promise<Welcome> {
+  const headers = { Connection: 'Upgrade', Upgrade: PROTOCOL, 'X-Subdomain': subdomain }
+  const where = `${host}:${port}`
+  return new Promise((resolve, reject) => {
+    const request = http.request({ host, port, headers, agent: false, lookup: loopbackLookup(host), signal })
+    request.setTimeout(timeoutMs, () => request.destroy(slow(where, timeoutMs)))
+    request.on('upgrade', (response, socket, head) => {
+      socket.unshift(head)
+      const publicHost = response.headers['x-public-host']
+      if (typeof publicHost === 'string') return resolve(readWelcome(response, socket as Socket, publicHost))
+      socket.destroy()
+      reject(notGroktunnel(where, 'an upgrade without X-Public-Host'))
+    })
+    request.on('response', (response) => void readRefusal(where, response).then(reject, reject))
+    request.on('error', (error) => reject(unreachable(where, error)))
+    request.end()
+  })
+}
+
+function readWelcome(response: IncomingMessage, socket: Socket, publicHost: string): Welcome {
+  const publicUrl = response.headers['x-public-url']
+  return { socket, publicHost, publicUrl: typeof publicUrl === 'string' ? publicUrl : `http://${publicHost}` }
+}
+
+/** `localhost` and `lvh.me` are loopback wherever we are, also where no resolver says so (RFC 6761 section 6.3). */
+function loopbackLookup(host: string): LookupFunction | undefined {
+  if (!/(^|\.)(localhost|lvh\.me)$/i.test(host)) return undefined
+  const loopback = [
+    { address: '127.0.0.1', family: 4 },
+    { address: '::1', family: 6 },
+  ]
+  return (_hostname, { all }, callback) => (all ? callback(null, loopback) : callback(null, '127.0.0.1', 4))
+}
+
+async function readRefusal(where: string, response: IncomingMessage): Promise<TunnelError> {
+  let body = ''
+  response.setEncoding('utf8')
+  for await (const text of response as AsyncIterable<string>) {
+    body += text
+    if (body.length > REFUSAL_BYTES) break
+  }
+  response.destroy()
+  return parseRefusal(body) ?? notGroktunnel(where, `HTTP ${response.statusCode}`)
+}
+
+function parseRefusal(body: string): TunnelError | undefined {
+  try {
+    const { code, message } = JSON.parse(body) as { code: unknown; message: unknown }
+    if (isErrorCode(code) && typeof message === 'string') return new TunnelError(code, message)
+  } catch {
+    // not JSON: not one of ours
+  }
+  return undefined
+}
+
+function notGroktunnel(where: string, came: string): TunnelError {
+  return new TunnelError(
+    'not-groktunnel',
+    `expected a groktunnel server at ${where}, got ${came}; check -h and -p`,
+  )
+}
+
+function slow(where: string, timeoutMs: number): TunnelError {
+  return new TunnelError(
+    'unreachable',
+    `expected an answer from ${where} within ${timeoutMs / 1000} s, got none`,
+  )
+}
+
+function unreachable(where: string, error: Error): Error {
+  if (error instanceof TunnelError || error.name === 'AbortError') return error
+  const code = codeOf(error)
+  if (code.startsWith('HPE_')) return notGroktunnel(where, 'something that is not HTTP')
+  if (code === 'ECONNRESET') return notGroktunnel(where, 'a connection closed without an answer')
+  const [host, port] = [where.replace(/:\d+$/, ''), where.replace(/^.*:/, '')]
+  const cure = `start one with: groktunnel -h ${host} -p ${port}`
+  return new TunnelError('unreachable', `expected a server at ${where}, got ${code}; ${cure}`, {
+    cause: error,
+  })
+}
+
+/** The server's side: the name asked for, or undefined where the client leaves it to us. Throws the refusal. */
+export function readRegistration(request: IncomingMessage): string | undefined {
+  if (request.headers.upgrade?.toLowerCase() !== PROTOCOL) throw upgradeRequired()
+  const subdomain = request.headers['x-subdomain']
+  return typeof subdomain === 'string' && subdomain !== '' ? subdomain : undefined
+}
+
+/** What a registration without an upgrade is told (RFC 9110 section 15.5.22). */
+export function upgradeRequired(): TunnelError {
+  return new TunnelError('upgrade-required', `expected "Connection: Upgrade" and "Upgrade: ${PROTOCOL}"`)
+}
+
+/** Says yes; the next byte on `socket` is yamux. */
+export function welcome(socket: Duplex, publicHost: string, publicUrl: string): void {
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${PROTOCOL}\r\n` +
+      `X-Public-Host: ${publicHost}\r\nX-Public-Url: ${publicUrl}\r\n\r\n`,
+  )
+}
+
+/** Says no and why, and closes the connection. */
+export function refuse(socket: Duplex, { status, code, message }: TunnelError): void {
+  const body = `${JSON.stringify({ code, message })}\n`
+  const lines = [
+    `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}`,
+    'Content-Type: application/json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `X-Groktunnel-Error: ${code}`,
+    ...(status === 426 ? [`Upgrade: ${PROTOCOL}`, 'Connection: close, Upgrade'] : ['Connection: close']),
+  ]
+  socket.write(`${lines.join('\r\n')}\r\n\r\n${body}`)
+  farewell(socket)
+}

@@ -1,0 +1,41 @@
+/** Listening, and what is common to things that listen and can be closed. */
+import { once } from 'node:events'
+import type { AddressInfo, Server } from 'node:net'
+import { codeOf, TunnelError } from './errors.ts'
+
+/** Settles when `listener` listens; rejects with `cannot-listen`, which says what to do. */
+export async function listen(listener: Server, port: number, bind: string): Promise<AddressInfo> {
+  listener.listen(port, bind)
+  try {
+    await once(listener, 'listening')
+  } catch (error) {
+    const message = `expected to listen on ${bind}:${port}, got ${codeOf(error)}; ${cures[codeOf(error)] ?? 'try another -b'}`
+    throw new TunnelError('cannot-listen', message, { cause: error })
+  }
+  return listener.address() as AddressInfo
+}
+
+const cures: Record<string, string> = {
+  EADDRINUSE: 'it is in use: stop what uses it, or choose another port with -p',
+  EACCES: 'ports below 1024 need rights: choose a higher one with -p',
+  EADDRNOTAVAIL: 'no such address on this machine: choose another with -b',
+  ENOTFOUND: 'no such address: choose another with -b',
+}
+
+/** `host:port`, the port left out where it is http's own. */
+export function withPort(host: string, port: number): string {
+  return port === 80 ? host : `${host}:${port}`
+}
+
+/** Calls `close` when `signal` aborts, at once if it has; forgets the signal when `closed` settles. */
+export function onAbort(
+  signal: AbortSignal | undefined,
+  close: () => unknown,
+  closed: Promise<unknown>,
+): void {
+  if (signal === undefined) return
+  if (signal.aborted) close()
+  signal.addEventListener('abort', close, { once: true })
+  const forget = () => signal.removeEventListener('abort', close)
+  closed.then(forget, forget)
+}

@@ -1,0 +1,328 @@
+/**
+ * yamux over a socket: a session carries channels, and a channel is a Node `Duplex`.
+ * Spec: https://github.com/hashicorp/yamux/blob/master/spec.md
+ *
+ * @chainsafe/libp2p-yamux keeps each stream's state, id and send window. What comes in is read by our own frame
+ * reader and given to the channel directly: so no frame is ever held whole, credit follows the consumer, and a
+ * hostile peer finds every free service rationed. Frames go out gathered.
+ *
+ * It does not notice dead peers and does not reconnect.
+ */
+import { EventEmitter } from 'node:events'
+import type { Socket } from 'node:net'
+import { yamux } from '@chainsafe/libp2p-yamux'
+import type { Logger, MessageStream } from '@libp2p/interface'
+import { codeOf, TunnelError } from './errors.ts'
+import { Channel, INITIAL_WINDOW_BYTES } from './mux/channel.ts'
+import type { Carrier, Stream } from './mux/channel.ts'
+import { encodeHeader, Flag, FrameReader, FrameType, GoAway } from './mux/frames.ts'
+import type { Frame, FrameSink } from './mux/frames.ts'
+import { Gather } from './mux/gather.ts'
+import { Rate } from './mux/rate.ts'
+
+export type { Channel } from './mux/channel.ts'
+
+export interface SessionOptions {
+  /** The server opens channels and refuses any its peer opens; the client takes them. */
+  side: 'client' | 'server'
+  /** Channels open at once; default 10,000. */
+  maxChannels?: number
+  /** A channel's receive window at most, in bytes; default 16 MiB. It starts at the spec's 256 KiB. */
+  maxWindowBytes?: number
+  /** Bytes by which all windows of the session together may grow; default 32 MiB. */
+  maxGrowthBytes?: number
+}
+
+interface SessionEvents {
+  channel: [channel: Channel]
+  /** Last of all, once. The error says why; it is absent after an orderly end, by us or by the peer. */
+  close: [error: TunnelError | undefined, byUs: boolean]
+}
+
+/** Pings, refused and stray frames that a peer may send: far more than an honest one does, too few to hurt. */
+const STRAY_BURST = 10_000
+const STRAY_PER_SECOND = 1_000
+const PONGS_OWED = 64
+const RTT_EVERY_MS = 10_000
+
+export class Session extends EventEmitter<SessionEvents> implements FrameSink, Carrier {
+  readonly gather: Gather
+  readonly maxWindowBytes: number
+  /** The least round trip seen, in ms; 0 until the first answer, so that no window grows before. */
+  rttMs = 0
+  readonly #socket: Socket
+  readonly #isServer: boolean
+  readonly #maxChannels: number
+  readonly #reader = new FrameReader(this)
+  readonly #muxer
+  readonly #channels = new Map<number, Channel>()
+  /** Channels the peer announced without a byte so far, and the window it granted: they cost us this entry. */
+  readonly #announced = new Map<number, number>()
+  readonly #strays = new Rate(STRAY_BURST, STRAY_PER_SECOND)
+  readonly #rttTimer: NodeJS.Timeout
+  #strayBytes = 0
+  #growthLeft: number
+  #lastId = 0
+  #pings: { sentAt: number; resolve: (rttMs: number) => void }[] = []
+  #pingsAnswered = 0
+  #pongsOwed = 0
+  #isLeaving = false
+  #closed = false
+  #error: TunnelError | undefined
+
+  constructor(socket: Socket, options: SessionOptions) {
+    super()
+    this.#socket = socket
+    this.#isServer = options.side === 'server'
+    this.#maxChannels = options.maxChannels ?? 10_000
+    this.maxWindowBytes = options.maxWindowBytes ?? 16 * 1024 * 1024
+    this.#growthLeft = options.maxGrowthBytes ?? 32 * 1024 * 1024
+    this.gather = new Gather(socket)
+    this.#muxer = createMuxer(options.side, this.#maxChannels, (frame) => this.#sendFrame(frame))
+    this.#muxer.addEventListener('stream', ({ detail }) => this.emit('channel', this.#adopt(detail)))
+    socket.setNoDelay(true)
+    socket.setTimeout(0)
+    socket.on('data', (bytes: Buffer) => this.#onData(bytes))
+    socket.on('error', (error) => (this.#error ??= lost(error)))
+    socket.on('end', () => socket.destroy())
+    socket.on('close', () => this.#onClose())
+    this.#rttTimer = setInterval(() => void this.ping(), RTT_EVERY_MS).unref()
+    void this.ping()
+  }
+
+  get channelCount(): number {
+    return this.#channels.size + this.#announced.size
+  }
+
+  /** Opens a channel to the peer. Throws `session-closed`, or `server-full` at `maxChannels`. */
+  async open(): Promise<Channel> {
+    if (this.#closed || this.#isLeaving) throw new TunnelError('session-closed', 'the session has ended')
+    if (this.#channels.size >= this.#maxChannels) {
+      throw new TunnelError('server-full', `the tunnel already has ${this.#maxChannels} connections`)
+    }
+    const stream = await this.#muxer.createStream()
+    this.#lastId = stream.streamId
+    return this.#adopt(stream)
+  }
+
+  /** One round trip in ms. Never settles when the session ends first. */
+  ping(): Promise<number> {
+    this.gather.write(encodeHeader(FrameType.ping, Flag.syn, 0, this.#pingsAnswered + this.#pings.length))
+    return new Promise((resolve) => this.#pings.push({ sentAt: performance.now(), resolve }))
+  }
+
+  /** Says goodbye and closes; channels still open are cut. */
+  close(): void {
+    if (this.#closed) return
+    this.#goAway(GoAway.normal)
+    this.#onClose(true)
+    this.#socket.destroySoon()
+  }
+
+  /** Ends the session because of `error`. */
+  destroy(error: TunnelError): void {
+    if (this.#closed) return
+    this.#error = error
+    this.#goAway(GoAway.protocolError)
+    this.#onClose()
+    this.#socket.destroySoon()
+  }
+
+  // Carrier, for the channels
+
+  grant(id: number, bytes: number): void {
+    if (!this.#closed) this.gather.write(encodeHeader(FrameType.windowUpdate, 0, id, bytes))
+  }
+
+  grow(bytes: number): boolean {
+    if (bytes > this.#growthLeft) return false
+    this.#growthLeft -= bytes
+    return true
+  }
+
+  forget(id: number, credit: number): void {
+    this.#channels.delete(id)
+    this.#strayBytes += credit
+  }
+
+  // FrameSink, for the reader
+
+  onFrame(frame: Frame): void {
+    switch (frame.type) {
+      case FrameType.data:
+        return this.#onDataFrame(frame)
+      case FrameType.windowUpdate:
+        return this.#onWindowUpdate(frame)
+      case FrameType.ping:
+        return this.#onPing(frame)
+      case FrameType.goAway:
+        return this.#onGoAway(frame)
+      default:
+        throw new TunnelError('protocol-violation', `unknown yamux frame type ${frame.type}`)
+    }
+  }
+
+  onPayload(frame: Frame, bytes: Buffer, isLast: boolean): void {
+    const channel = this.#channels.get(frame.id)
+    channel?.receive(bytes)
+    if (isLast && frame.flags !== 0) channel?.control(frame.flags, 0)
+  }
+
+  #onDataFrame(frame: Frame): void {
+    if (frame.flags & Flag.syn) this.#onSyn({ ...frame, length: 0 })
+    this.#materialise(frame.id)
+    const channel = this.#channels.get(frame.id)
+    if (channel === undefined) return this.#onStray(frame.id, frame.length)
+    if (frame.length === 0) this.#ration('empty frames')
+    channel.spend(frame.length)
+  }
+
+  #onWindowUpdate(frame: Frame): void {
+    if (frame.flags & Flag.syn) this.#onSyn(frame)
+    if (frame.flags & (Flag.fin | Flag.rst)) this.#materialise(frame.id)
+    const granted = this.#announced.get(frame.id)
+    const channel = this.#channels.get(frame.id)
+    if (granted !== undefined) this.#announced.set(frame.id, granted + frame.length)
+    else if (channel !== undefined) channel.control(frame.flags, frame.length)
+    else if ((frame.flags & Flag.syn) === 0) this.#onStray(frame.id, 0)
+  }
+
+  /** The peer opens a channel. A server has no use for that; a client announces it to nobody before it speaks. */
+  #onSyn({ id }: Frame): void {
+    if (this.#isOurs(id) || this.#channels.has(id) || this.#announced.has(id)) {
+      throw new TunnelError(
+        'protocol-violation',
+        `channel ${id} cannot be opened by the peer, or is open already`,
+      )
+    }
+    this.#lastId = Math.max(this.#lastId, id)
+    if (!this.#isServer && this.channelCount < this.#maxChannels) {
+      this.#announced.set(id, 0)
+      return
+    }
+    this.#ration('refused channels')
+    this.#strayBytes += INITIAL_WINDOW_BYTES
+    this.gather.write(encodeHeader(FrameType.windowUpdate, Flag.rst, id, 0))
+  }
+
+  #materialise(id: number): void {
+    const granted = this.#announced.get(id)
+    if (granted === undefined) return
+    this.#announced.delete(id)
+    this.#muxer.onData(encodeHeader(FrameType.windowUpdate, Flag.syn, id, granted))
+  }
+
+  #adopt(stream: Stream): Channel {
+    const channel = new Channel(stream, this)
+    this.#channels.set(channel.id, channel)
+    return channel
+  }
+
+  /** A frame for a channel that is no more. What was on its way when it ended is honest; more is not. */
+  #onStray(id: number, bytes: number): void {
+    if (id === 0 || id > this.#lastId || bytes > this.#strayBytes) {
+      throw new TunnelError('protocol-violation', `frame for channel ${id}, which is not open`)
+    }
+    this.#strayBytes -= bytes
+    if (bytes === 0) this.#ration('frames for closed channels')
+  }
+
+  #onPing({ flags, length }: Frame): void {
+    if (flags === Flag.ack) return this.#onPong(length)
+    this.#ration('pings')
+    this.#pongsOwed = this.gather.congested ? this.#pongsOwed + 1 : 0
+    if (this.#pongsOwed > PONGS_OWED)
+      throw new TunnelError('protocol-violation', 'pings, but answers are not read')
+    this.gather.write(encodeHeader(FrameType.ping, Flag.ack, 0, length))
+  }
+
+  #onPong(value: number): void {
+    const ping = value === this.#pingsAnswered ? this.#pings.shift() : undefined
+    if (ping === undefined) throw new TunnelError('protocol-violation', 'answer to a ping that was not sent')
+    this.#pingsAnswered = (this.#pingsAnswered + 1) >>> 0
+    const rttMs = performance.now() - ping.sentAt
+    this.rttMs = this.rttMs === 0 ? rttMs : Math.min(this.rttMs, rttMs)
+    ping.resolve(rttMs)
+  }
+
+  /** "No new channels"; those that are open go on until the peer closes the connection. */
+  #onGoAway({ length }: Frame): void {
+    if (length !== GoAway.normal)
+      this.#error = new TunnelError('session-closed', `the peer gave up (code ${length})`)
+    this.#ration('goodbyes')
+    this.#isLeaving = true
+  }
+
+  #ration(what: string): void {
+    if (!this.#strays.take()) throw new TunnelError('protocol-violation', `too many ${what}`)
+  }
+
+  #isOurs(id: number): boolean {
+    return id === 0 || (id % 2 === 0) === this.#isServer
+  }
+
+  // The socket
+
+  #onData(bytes: Buffer): void {
+    if (this.#closed) return
+    try {
+      this.#reader.read(bytes)
+    } catch (error) {
+      this.destroy(
+        error instanceof TunnelError ? error : new TunnelError('protocol-violation', String(error)),
+      )
+    }
+  }
+
+  #sendFrame(frame: Iterable<Uint8Array>): void {
+    if (this.#closed) return
+    for (const piece of frame) this.gather.write(piece)
+  }
+
+  #goAway(reason: number): void {
+    this.gather.write(encodeHeader(FrameType.goAway, 0, 0, reason))
+    this.gather.flush()
+  }
+
+  #onClose(byUs = false): void {
+    if (this.#closed) return
+    this.#closed = true
+    clearInterval(this.#rttTimer)
+    const cause = this.#error ?? new TunnelError('session-closed', 'the session has ended')
+    for (const channel of [...this.#channels.values()]) channel.cut(cause)
+    this.#announced.clear()
+    this.emit('close', this.#error, byUs)
+  }
+}
+
+function lost(cause: Error): TunnelError {
+  return new TunnelError('session-lost', `the connection broke (${codeOf(cause)})`, { cause })
+}
+
+/** The library over nothing but our `send`: its timers, pings and reading are left unused. */
+function createMuxer(
+  side: 'client' | 'server',
+  maxStreams: number,
+  send: (frame: Iterable<Uint8Array>) => void,
+) {
+  const transport = Object.assign(new EventTarget(), {
+    direction: side === 'client' ? 'outbound' : 'inbound',
+    log: silent,
+    send(frame: Uint8Array | Iterable<Uint8Array>) {
+      send(frame instanceof Uint8Array ? [frame] : frame)
+      return true
+    },
+  })
+  return yamux({
+    enableKeepAlive: false,
+    maxInboundStreams: maxStreams,
+    maxOutboundStreams: maxStreams,
+  })().createStreamMuxer(transport as unknown as MessageStream)
+}
+
+const silent: Logger = Object.assign(() => {}, {
+  enabled: false,
+  error() {},
+  trace() {},
+  newScope: () => silent,
+})

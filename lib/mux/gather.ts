@@ -1,0 +1,88 @@
+/**
+ * Frames gathered until the event loop has served every socket of its turn, then written at once: a system call
+ * a turn instead of one a frame, which is most of what a small request costs. Small pieces are copied into one
+ * buffer, large ones go as they are.
+ *
+ * It also says when the peer has fallen behind, and whose turn it is once it has caught up (first come, first
+ * served, so one greedy channel cannot starve the others).
+ */
+import type { Socket } from 'node:net'
+
+const COPY_BELOW_BYTES = 4096
+const CONGESTED_ABOVE_BYTES = 512 * 1024
+
+export class Gather {
+  readonly #socket: Socket
+  #pieces: Uint8Array[] = []
+  #bytes = 0
+  #scheduled = false
+  #waiting: (() => void)[] = []
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    socket.on('drain', () => this.#release())
+  }
+
+  /** True when what waits to be sent is more than one turn's worth; ask `whenClear` before sending data. */
+  get congested(): boolean {
+    return this.#bytes + this.#socket.writableLength > CONGESTED_ABOVE_BYTES
+  }
+
+  /** Calls back once, when the peer has caught up. Never called back if the socket closes first. */
+  whenClear(callback: () => void): void {
+    this.#waiting.push(callback)
+  }
+
+  write(piece: Uint8Array): void {
+    this.#pieces.push(piece)
+    this.#bytes += piece.length
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => this.flush())
+  }
+
+  /** Hands everything gathered to the socket now. */
+  flush(): void {
+    this.#scheduled = false
+    const pieces = this.#pieces
+    if (pieces.length === 0) return
+    this.#pieces = []
+    this.#bytes = 0
+    if (this.#socket.destroyed) return
+    this.#socket.cork()
+    for (const run of runsOf(pieces)) this.#socket.write(run)
+    this.#socket.uncork()
+    // The socket never signals 'drain' for what it took at once.
+    if (!this.#socket.writableNeedDrain) this.#release()
+  }
+
+  #release(): void {
+    while (!this.congested) {
+      const next = this.#waiting.shift()
+      if (next === undefined) return
+      next()
+    }
+  }
+}
+
+/** The pieces in their order, neighbours below 4 KiB joined by copying. */
+function runsOf(pieces: Uint8Array[]): Uint8Array[] {
+  if (pieces.length === 1) return pieces
+  const runs: Uint8Array[] = []
+  let small: Uint8Array[] = []
+  for (const piece of pieces) {
+    if (piece.length < COPY_BELOW_BYTES) {
+      small.push(piece)
+      continue
+    }
+    if (small.length > 0) runs.push(join(small))
+    small = []
+    runs.push(piece)
+  }
+  if (small.length > 0) runs.push(join(small))
+  return runs
+}
+
+function join(pieces: Uint8Array[]): Uint8Array {
+  return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces)
+}

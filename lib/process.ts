@@ -1,0 +1,49 @@
+/**
+ * The process round the program: signals, exit, and what is printed. Public URLs go to stdout, everything else to
+ * stderr, one line an event. Used as a library, nothing of this runs.
+ */
+import { realpathSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** Whether the module at `url` is what node was started with (npx and npm start it by a symbolic link). */
+export function isProgram(url: string): boolean {
+  const started = process.argv[1]
+  try {
+    return started !== undefined && realpathSync(started) === fileURLToPath(url)
+  } catch {
+    return false
+  }
+}
+
+/** A signal that SIGINT and SIGTERM abort. A second one ends the process at once. */
+export function untilSignal(): AbortSignal {
+  const stop = new AbortController()
+  const onSignal = () => (stop.signal.aborted ? process.exit(1) : stop.abort())
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+  // A reader that goes away (`groktunnel 3000 | head -1`) ends nothing: the tunnel is what counts.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+  return stop.signal
+}
+
+/** Prints what was asked for (--help, --version) and gives the exit code. */
+export function print(text: string): number {
+  process.stdout.write(text)
+  return 0
+}
+
+export function printUrl(url: string): void {
+  process.stdout.write(`${printable(url)}\n`)
+}
+
+export function printLine(text: string): void {
+  process.stderr.write(`${printable(text)}\n`)
+}
+
+/** Control characters written as escapes: nobody far away types on this terminal. */
+function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(
+    /[\x00-\x1f\x7f-\x9f]/g,
+    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  )
+}

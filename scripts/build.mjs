@@ -1,0 +1,48 @@
+// Bundles the program into dist/groktunnel.js, one executable file with no dependency to install, and puts the types
+// and the licences of what was bundled beside it. Runs after tsc, which has checked and compiled everything to build/.
+import { build } from 'esbuild'
+import { chmod, cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+const { version } = JSON.parse(await readFile('package.json', 'utf8'))
+
+await rm('dist', { recursive: true, force: true })
+const { metafile } = await build({
+  entryPoints: ['groktunnel.ts'],
+  outfile: 'dist/groktunnel.js',
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20',
+  minifySyntax: true,
+  minifyWhitespace: true,
+  keepNames: false,
+  metafile: true,
+  logLevel: 'warning',
+  legalComments: 'none',
+  define: { VERSION: JSON.stringify(version) },
+  // CommonJS dependencies ask for node's own modules by require.
+  banner: { js: "import{createRequire as r}from'node:module';const require=r(import.meta.url);" },
+})
+await chmod('dist/groktunnel.js', 0o755)
+await copyTypes('build', 'dist', ['groktunnel.d.ts', 'join.d.ts', 'vhost.d.ts', 'subdomain.d.ts', 'lib'])
+await writeFile('dist/THIRD-PARTY.txt', await licences(metafile))
+
+async function copyTypes(from, to, names) {
+  const filter = (source) => !source.endsWith('.js')
+  for (const name of names) await cp(join(from, name), join(to, name), { recursive: true, filter })
+}
+
+async function licences({ inputs }) {
+  const packages = new Set(Object.keys(inputs).map((path) => /^node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0]))
+  const texts = []
+  for (const path of [...packages].filter(Boolean).sort()) texts.push(await licenceOf(path))
+  return texts.join(`\n${'-'.repeat(80)}\n\n`)
+}
+
+async function licenceOf(path) {
+  const { name, version, license } = JSON.parse(await readFile(join(path, 'package.json'), 'utf8'))
+  const files = (await readdir(path)).filter((file) => /^(licen[cs]e|notice)/i.test(file)).sort()
+  const texts = await Promise.all(files.map((file) => readFile(join(path, file), 'utf8')))
+  return `${name} ${version} (${license})\n\n${texts.join('\n')}`
+}
