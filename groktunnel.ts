@@ -12,10 +12,10 @@ import { EventEmitter, once } from 'node:events'
 import http from 'node:http'
 import net from 'node:net'
 import type { Socket } from 'node:net'
+import type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
 import { serveSampleSite } from './lib/demo.ts'
 import { asTunnelError, TunnelError } from './lib/errors.ts'
 import { readRegistration, refuse, register, welcome } from './lib/hello.ts'
-import { nameOf } from './lib/http/name.ts'
 import { landing } from './lib/landing.ts'
 import { listen, onAbort, withPort } from './lib/listen.ts'
 import { deliver, dialer } from './lib/local.ts'
@@ -24,8 +24,9 @@ import { helpText, type Options, parseOptions } from './lib/options.ts'
 import { isProgram, print, printLine, printUrl, untilSignal } from './lib/process.ts'
 import { version } from './lib/version.ts'
 import { checkSubdomain, newSubdomain } from './subdomain.ts'
-import { visits } from './vhost.ts'
+import { nameOf, visits } from './vhost.ts'
 
+export type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
 export { type ErrorCode, TunnelError } from './lib/errors.ts'
 
 /** The program: reads the command line, runs one of the modes until it is told to stop. Returns the exit code. */
@@ -70,34 +71,6 @@ async function demo(options: Options, signal: AbortSignal): Promise<number> {
   const { port } = await serve({ ...options, signal }).catch(() => serve({ ...options, port: 0, signal }))
   const local = options.local ?? (await serveSampleSite(signal))
   return client({ ...options, port }, local, signal)
-}
-
-export interface ServeOptions {
-  /** The server's own host name: it serves `*.host`. Default 'localhost'. */
-  host?: string
-  /** Default 9999; 0 picks a free one. */
-  port?: number
-  /** The address to listen on; default 127.0.0.1. */
-  bind?: string
-  /** Aborting it closes the server. */
-  signal?: AbortSignal | undefined
-}
-
-interface ServerEvents {
-  /** A client has registered; its public host is such as `myapp.localhost:9999`. */
-  start: [publicHost: string]
-  /** Its session has ended; the error says why, unless it was an orderly goodbye. */
-  end: [publicHost: string, error: TunnelError | undefined]
-}
-
-export interface Server extends EventEmitter<ServerEvents> {
-  readonly port: number
-  /** Where its landing page is. */
-  readonly url: string
-  /** Stops listening and ends every session and public connection. Settles like `closed`. */
-  close(): Promise<void>
-  /** Settles when the server has closed. */
-  readonly closed: Promise<void>
 }
 
 /** Starts a server. Rejects with `port-in-use` or `cannot-listen`. */
@@ -167,27 +140,6 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     close,
     closed,
   })
-}
-
-export interface ConnectOptions {
-  /** The local port to make public. */
-  local: number
-  /** The server's own host name and port; default 'localhost' and 9999. */
-  host?: string
-  port?: number
-  /** The name to ask for; default ten random characters. */
-  subdomain?: string
-  /** Aborting it closes the tunnel, or gives up on opening it. */
-  signal?: AbortSignal | undefined
-}
-
-export interface Tunnel {
-  /** Such as `http://myapp.localhost:9999`. */
-  readonly url: string
-  /** Closes the tunnel; the name is free at once. Settles like `closed`. */
-  close(): Promise<void>
-  /** Settles when the tunnel was closed; rejects with `session-lost` or `session-closed` when it ended otherwise. */
-  readonly closed: Promise<void>
 }
 
 /** Makes a local port public. Rejects with `unreachable`, `not-groktunnel`, or the code the server refuses with. */

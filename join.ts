@@ -3,10 +3,8 @@
  * still read its answer. Anything else that ends one side is a cut, and the other side is told by a reset: a body
  * that was cut never looks whole.
  */
-import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-
-const FAREWELL_MS = 5_000
+import { cut } from './lib/ending.ts'
 
 /** Joins `a` and `b`, which it then owns. Settles when both are closed; never rejects. */
 export async function join(a: Duplex, b: Duplex): Promise<void> {
@@ -33,26 +31,4 @@ function closing(one: Duplex, other: Duplex): Promise<void> {
       resolve()
     })
   })
-}
-
-/** Ends a Duplex so that its peer can tell it from a clean end: RST on a TCP socket and on a channel. */
-export function cut(end: Duplex): void {
-  if (end instanceof Socket) end.resetAndDestroy()
-  else end.destroy()
-}
-
-/**
- * Ends a Duplex cleanly: what was written arrives, what still comes is thrown away, and a peer that does not close
- * is cut after 5 s. Closing at once instead would make TCP reset the connection and lose the last answer
- * (RFC 9112 section 9.6).
- */
-export function farewell(end: Duplex): void {
-  if (end.destroyed) return
-  const timer = setTimeout(() => end.destroy(), FAREWELL_MS).unref()
-  end.once('close', () => clearTimeout(timer))
-  end
-    .removeAllListeners('data')
-    .on('error', () => undefined)
-    .resume()
-    .end()
 }

@@ -7,8 +7,8 @@ import http from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import type { LookupFunction, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { farewell } from '../join.ts'
 import { newSubdomain } from '../subdomain.ts'
+import { farewell } from './ending.ts'
 import { codeOf, isErrorCode, TunnelError } from './errors.ts'
 
 const PROTOCOL = 'yamux'
@@ -57,7 +57,7 @@ function ask({ host, port, timeoutMs = 10_000, signal }: Registration, subdomain
     request.on('upgrade', (response, socket, head) => {
       socket.unshift(head)
       const publicHost = response.headers['x-public-host']
-      if (typeof publicHost === 'string') return resolve(readWelcome(response, socket as Socket, publicHost))
+      if (typeof publicHost === 'string') return resolve(readWelcome(response, socket, publicHost))
       socket.destroy()
       reject(notGroktunnel(where, 'an upgrade without X-Public-Host'))
     })

@@ -41,7 +41,6 @@ export function printLine(text: string): void {
 
 /** Control characters written as escapes: nobody far away types on this terminal. */
 function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
   return text.replace(
     /[\x00-\x1f\x7f-\x9f]/g,
     (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,

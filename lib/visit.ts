@@ -10,8 +10,9 @@
  */
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { cut, farewell, join } from '../join.ts'
-import { TunnelError } from './errors.ts'
+import { join } from '../join.ts'
+import { cut, farewell } from './ending.ts'
+import { asTunnelError, TunnelError } from './errors.ts'
 import { forwardedHead, type Origin, upgradeOf } from './http/forwarded.ts'
 import { ResponseReader } from './http/reader.ts'
 import type { RequestHead } from './http/request.ts'
@@ -168,7 +169,7 @@ export class Visit {
     try {
       this.#read(bytes)
     } catch (error) {
-      this.breakOff(error as TunnelError)
+      this.breakOff(asTunnelError(error))
     }
   }
 

@@ -34,7 +34,9 @@ async function copyTypes(from, to, names) {
 }
 
 async function licences({ inputs }) {
-  const packages = new Set(Object.keys(inputs).map((path) => /^node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0]))
+  const packages = new Set(
+    Object.keys(inputs).map((path) => /^node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0]),
+  )
   const texts = []
   for (const path of [...packages].filter(Boolean).sort()) texts.push(await licenceOf(path))
   return texts.join(`\n${'-'.repeat(80)}\n\n`)

@@ -17,6 +17,11 @@ export interface Origin {
   trusted: boolean
 }
 
+/** A visitor who comes straight to us, in plain http. */
+export function originOf({ remoteAddress }: { remoteAddress?: string | undefined }): Origin {
+  return { address: remoteAddress ?? 'unknown', proto: 'http', trusted: false }
+}
+
 const ours = new Set([
   'x-forwarded-for',
   'x-forwarded-proto',

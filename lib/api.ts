@@ -1,0 +1,52 @@
+/** The shapes of the library entry: what `serve` and `connect` take and give. */
+import type { EventEmitter } from 'node:events'
+import type { TunnelError } from './errors.ts'
+
+export interface ServeOptions {
+  /** The server's own host name: it serves `*.host`. Default 'localhost'. */
+  host?: string
+  /** Default 9999; 0 picks a free one. */
+  port?: number
+  /** The address to listen on; default 127.0.0.1. */
+  bind?: string
+  /** Aborting it closes the server. */
+  signal?: AbortSignal | undefined
+}
+
+export interface ServerEvents {
+  /** A client has registered; its public host is such as `myapp.localhost:9999`. */
+  start: [publicHost: string]
+  /** Its session has ended; the error says why, unless it was an orderly goodbye. */
+  end: [publicHost: string, error: TunnelError | undefined]
+}
+
+export interface Server extends EventEmitter<ServerEvents> {
+  readonly port: number
+  /** Where its landing page is. */
+  readonly url: string
+  /** Stops listening and ends every session and public connection. Settles like `closed`. */
+  close(): Promise<void>
+  /** Settles when the server has closed. */
+  readonly closed: Promise<void>
+}
+
+export interface ConnectOptions {
+  /** The local port to make public. */
+  local: number
+  /** The server's own host name and port; default 'localhost' and 9999. */
+  host?: string
+  port?: number
+  /** The name to ask for; default ten random characters. */
+  subdomain?: string
+  /** Aborting it closes the tunnel, or gives up on opening it. */
+  signal?: AbortSignal | undefined
+}
+
+export interface Tunnel {
+  /** Such as `http://myapp.localhost:9999`. */
+  readonly url: string
+  /** Closes the tunnel; the name is free at once. Settles like `closed`. */
+  close(): Promise<void>
+  /** Settles when the tunnel was closed; rejects with `session-lost` or `session-closed` when it ended otherwise. */
+  readonly closed: Promise<void>
+}

@@ -1,0 +1,27 @@
+/** The two ways to end a Duplex so that its peer knows which it was: a cut, and a farewell. */
+import { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+
+const FAREWELL_MS = 5_000
+
+/** Ends a Duplex so that its peer can tell it from a clean end: RST on a TCP socket and on a channel. */
+export function cut(end: Duplex): void {
+  if (end instanceof Socket) end.resetAndDestroy()
+  else end.destroy()
+}
+
+/**
+ * Ends a Duplex cleanly: what was written arrives, what still comes is thrown away, and a peer that does not close
+ * is cut after 5 s. Closing at once instead would make TCP reset the connection and lose the last answer
+ * (RFC 9112 section 9.6).
+ */
+export function farewell(end: Duplex): void {
+  if (end.destroyed) return
+  const timer = setTimeout(() => end.destroy(), FAREWELL_MS).unref()
+  end.once('close', () => clearTimeout(timer))
+  end
+    .removeAllListeners('data')
+    .on('error', () => undefined)
+    .resume()
+    .end()
+}

@@ -1,0 +1,174 @@
+/**
+ * The visitor's side of a public connection: bytes are cut into requests by the strict reader (lib/http), and each is
+ * passed on when its turn comes. One request is under way at a time; a pipelined one waits here, read but not passed
+ * on, and behind it the visitor is held back. What cannot be read waits for its turn in the same way, as a refusal.
+ */
+import type { Socket } from 'node:net'
+import { answer } from './answer.ts'
+import { Deadline } from './deadline.ts'
+import { farewell } from './ending.ts'
+import { asTunnelError, TunnelError } from './errors.ts'
+import { type Origin, originOf } from './http/forwarded.ts'
+import { RequestReader } from './http/reader.ts'
+import type { RequestHead } from './http/request.ts'
+import type { Asker, Visit } from './visit.ts'
+
+export interface VisitOptions {
+  /** For a head, a chunk's line or trailers, from its first byte on; default 10,000. Then 408. */
+  headTimeoutMs?: number
+  /** For the first byte of all; default 60,000. Then the connection is closed without a word. */
+  firstByteTimeoutMs?: number
+  /** How the visitor comes to us; default plain http from the socket's own address. */
+  origin?: Partial<Origin>
+}
+
+/** What may come while nothing can be passed on (a pipelined request) before the visitor is held back. */
+const HELD_BYTES = 64 * 1024
+const NOTHING: Buffer = Buffer.alloc(0)
+
+/** Follows the requests of one public connection, which it owns until `release`. */
+export class Visitor implements Asker {
+  readonly socket: Socket
+  readonly origin: Origin
+  isSending = false
+  hasEnded = false
+  readonly #headTimeoutMs: number
+  readonly #deadline = new Deadline(() => this.#onLate())
+  readonly #reader = new RequestReader()
+  /** what came from the socket and was not read yet */
+  #held = NOTHING
+  /** the request, or the refusal of what came instead, that waits for its turn */
+  #next: RequestHead | TunnelError | undefined
+  #visit: Visit | undefined
+  #wake: (() => void) | undefined
+
+  constructor(socket: Socket, options: VisitOptions) {
+    this.socket = socket
+    this.origin = { ...originOf(socket), ...options.origin }
+    this.#headTimeoutMs = options.headTimeoutMs ?? 10_000
+    this.#deadline.watch(-1, options.firstByteTimeoutMs ?? 60_000)
+    socket.on('data', this.#onData).on('end', this.#pump).on('close', this.#onClose)
+    socket.on('error', () => undefined) // 'close' follows and says the same
+  }
+
+  /** The head that begins the next visit; undefined when there will be none. */
+  async next(): Promise<RequestHead | undefined> {
+    this.#visit = undefined
+    this.#offer()
+    while (this.#next === undefined && !this.hasEnded) await new Promise<void>((wake) => (this.#wake = wake))
+    return this.#next instanceof TunnelError ? undefined : this.#next
+  }
+
+  attach(visit: Visit): void {
+    this.#visit = visit
+    this.turn()
+  }
+
+  turn(): void {
+    this.#offer()
+    this.#pump()
+  }
+
+  refuse(error: TunnelError, asker?: RequestHead): void {
+    this.release()
+    this.socket.write(answer(error, asker))
+    farewell(this.socket)
+  }
+
+  release(): Buffer {
+    this.socket.off('data', this.#onData).off('end', this.#pump).off('close', this.#onClose)
+    const head = this.#next === undefined || this.#next instanceof TunnelError ? NOTHING : this.#next.raw
+    const held = Buffer.concat([head, this.#held])
+    this.#end()
+    return held
+  }
+
+  /** What waits goes on, or the visit ends for it, once everything before it has passed. */
+  #offer(): void {
+    const [visit, next] = [this.#visit, this.#next]
+    if (next instanceof TunnelError && this.isSending) return visit?.breakOff(next)
+    if (next === undefined || visit?.isBusy === true) return
+    if (next instanceof TunnelError) {
+      visit?.leave()
+      return this.refuse(next)
+    }
+    if (visit === undefined) return this.#wake?.()
+    if (visit.head.host !== next.host) return visit.leave()
+    this.#next = undefined
+    this.isSending = true
+    visit.ask(next)
+  }
+
+  /** Reads what is held, up to the next head. */
+  readonly #pump = (): void => {
+    try {
+      while (this.#mayRead()) this.#read()
+    } catch (error) {
+      this.#reject(asTunnelError(error))
+    }
+    if (this.hasEnded) return
+    if (this.#reader.pending) this.#deadline.watch(this.#reader.part, this.#headTimeoutMs)
+    else this.#deadline.stop()
+    if (this.#held.length > HELD_BYTES || this.#visit?.isFull === true) this.socket.pause()
+    else if (this.socket.isPaused()) this.socket.resume()
+    if (this.socket.readableEnded && this.#held.length === 0 && this.#next === undefined) this.#onRead()
+  }
+
+  #mayRead(): boolean {
+    if (this.#next !== undefined || (this.#visit?.isUndecided === true && !this.isSending)) return false
+    return this.#held.length > 0 || this.#reader.event === 'head'
+  }
+
+  #read(): void {
+    const used = this.#reader.read(this.#held)
+    const bytes = this.#held.subarray(0, used)
+    this.#held = this.#held.subarray(used)
+    if (this.#reader.event === 'more') return
+    if (this.#reader.event === 'head') {
+      this.#next = this.#reader.head
+      return this.#offer()
+    }
+    if (bytes.length > 0) this.#visit?.pass(bytes)
+    if (this.#reader.event !== 'end') return
+    this.isSending = false
+    this.#visit?.settle()
+  }
+
+  /** The visitor has ended its side, and everything it sent was read. */
+  #onRead(): void {
+    this.#end()
+    if (this.#visit === undefined) farewell(this.socket)
+    else this.#visit.onVisitorEnd()
+  }
+
+  #reject(error: TunnelError): void {
+    this.#next = error
+    this.#held = NOTHING
+    this.#offer()
+  }
+
+  #onLate(): void {
+    if (!this.#reader.pending) return farewell(this.socket)
+    this.#reject(
+      new TunnelError('request-timeout', `expected the rest within ${this.#headTimeoutMs / 1000} s`),
+    )
+  }
+
+  readonly #onData = (bytes: Buffer): void => {
+    this.#held = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes])
+    this.#pump()
+  }
+
+  readonly #onClose = (): void => {
+    this.#end()
+    this.#visit?.onVisitorGone()
+  }
+
+  #end(): void {
+    this.hasEnded = true
+    this.#deadline.stop()
+    this.#next = undefined
+    this.#held = NOTHING
+    this.#wake?.()
+  }
+}
