@@ -8,7 +8,7 @@
  *
  * This file is also the package: `import { serve, connect } from 'groktunnel'`. Used so, it neither exits nor prints.
  */
-import { EventEmitter, once } from 'node:events'
+import { EventEmitter } from 'node:events'
 import http from 'node:http'
 import net from 'node:net'
 import type { Socket } from 'node:net'
@@ -31,16 +31,17 @@ export { type ErrorCode, TunnelError } from './lib/errors.ts'
 
 /** The program: reads the command line, runs one of the modes until it is told to stop. Returns the exit code. */
 async function main(argv: string[]): Promise<number> {
+  const signal = untilSignal()
   try {
     const options = parseOptions(argv)
     if (options.help) return print(helpText())
     if (options.version) return print(`${version}\n`)
-    const signal = untilSignal()
     if (options.demo) return await demo(options, signal)
     return options.local === undefined
       ? await server(options, signal)
       : await client(options, options.local, signal)
   } catch (error) {
+    if (signal.aborted) return 0
     const { message, exitCode } = asTunnelError(error)
     printLine(`groktunnel: ${message}`)
     return exitCode
@@ -124,8 +125,8 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     sockets.add(socket.once('close', () => sockets.delete(socket)))
     receive(socket).catch(() => socket.destroy())
   })
-  const closed = once(listener, 'close').then(() => undefined)
   const address = await listen(listener, port, bind)
+  const closed = new Promise<void>((resolve) => listener.once('close', resolve))
 
   function close(): Promise<void> {
     listener.close()

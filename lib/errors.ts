@@ -14,7 +14,7 @@ const table = {
   'cannot-listen': { exit: 1 },
   unreachable: { exit: 3 },
   'not-groktunnel': { exit: 3 },
-  'session-lost': { exit: 3 },
+  'session-lost': { exit: 3, status: 503 },
   // a registration refused by the server
   'bad-name': { exit: 4, status: 400 },
   unauthorized: { exit: 4, status: 401 },
@@ -35,9 +35,9 @@ const table = {
   // the local service, told by the client
   'local-unreachable': { status: 502 },
   // a peer of a session broke yamux, or a side of a channel went away
-  'protocol-violation': {},
-  'session-closed': { status: 503 },
-  'channel-reset': {},
+  'protocol-violation': { exit: 3, status: 503 },
+  'session-closed': { exit: 3, status: 503 },
+  'channel-reset': { status: 502 },
   'bad-answer': { status: 502 },
 } satisfies Record<string, Row>
 

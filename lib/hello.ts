@@ -56,20 +56,15 @@ function ask({ host, port, timeoutMs = 10_000, signal }: Registration, subdomain
     request.setTimeout(timeoutMs, () => request.destroy(slow(where, timeoutMs)))
     request.on('upgrade', (response, socket, head) => {
       socket.unshift(head)
-      const publicHost = response.headers['x-public-host']
-      if (typeof publicHost === 'string') return resolve(readWelcome(response, socket, publicHost))
+      const names = readNames(response)
+      if (names !== undefined) return resolve({ socket, ...names })
       socket.destroy()
-      reject(notGroktunnel(where, 'an upgrade without X-Public-Host'))
+      reject(notGroktunnel(where, 'an upgrade without a good X-Public-Host'))
     })
     request.on('response', (response) => void readRefusal(where, response).then(reject, reject))
     request.on('error', (error) => reject(unreachable(where, error)))
     request.end()
   })
-}
-
-function readWelcome(response: IncomingMessage, socket: Socket, publicHost: string): Welcome {
-  const publicUrl = response.headers['x-public-url']
-  return { socket, publicHost, publicUrl: typeof publicUrl === 'string' ? publicUrl : `http://${publicHost}` }
 }
 
 /** `localhost` and `lvh.me` are loopback wherever we are, also where no resolver says so (RFC 6761 section 6.3). */
@@ -82,12 +77,25 @@ function loopbackLookup(host: string): LookupFunction | undefined {
   return (_hostname, { all }, callback) => (all ? callback(null, loopback) : callback(null, '127.0.0.1', 4))
 }
 
+/** Where the tunnel is. What is printed for scripts to open must be an http URL, whatever the server says. */
+function readNames({ headers }: IncomingMessage): { publicHost: string; publicUrl: string } | undefined {
+  const publicHost = headers['x-public-host']
+  if (typeof publicHost !== 'string' || !/^[a-z0-9.-]+(:\d+)?$/i.test(publicHost)) return undefined
+  const publicUrl = headers['x-public-url'] ?? `http://${publicHost}`
+  const isUrl =
+    typeof publicUrl === 'string' && /^https?:\/\/[\x21-\x7e]+$/.test(publicUrl) && URL.canParse(publicUrl)
+  return isUrl ? { publicHost, publicUrl } : undefined
+}
+
 async function readRefusal(where: string, response: IncomingMessage): Promise<TunnelError> {
   let body = ''
-  response.setEncoding('utf8')
-  for await (const text of response as AsyncIterable<string>) {
-    body += text
-    if (body.length > REFUSAL_BYTES) break
+  try {
+    for await (const text of response.setEncoding('utf8') as AsyncIterable<string>) {
+      body += text
+      if (body.length > REFUSAL_BYTES) break
+    }
+  } catch {
+    // cut in the middle, or too slow: what came is judged
   }
   response.destroy()
   return parseRefusal(body) ?? notGroktunnel(where, `HTTP ${response.statusCode}`)

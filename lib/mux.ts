@@ -15,7 +15,7 @@ import type { Logger, MessageStream } from '@libp2p/interface'
 import { codeOf, TunnelError } from './errors.ts'
 import { Channel, INITIAL_WINDOW_BYTES } from './mux/channel.ts'
 import type { Carrier, Stream } from './mux/channel.ts'
-import { encodeHeader, Flag, FrameReader, FrameType, GoAway } from './mux/frames.ts'
+import { encodeHeader, Flag, FrameReader, FrameType, GoAway, HEADER_BYTES } from './mux/frames.ts'
 import type { Frame, FrameSink } from './mux/frames.ts'
 import { Gather } from './mux/gather.ts'
 import { Rate } from './mux/rate.ts'
@@ -276,7 +276,10 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   #sendFrame(frame: Iterable<Uint8Array>): void {
     if (this.#closed) return
-    for (const piece of frame) this.gather.write(piece)
+    for (const piece of frame) {
+      if (this.#isServer && isEnd(piece)) this.gather.writeLate(piece)
+      else this.gather.write(piece)
+    }
   }
 
   #goAway(reason: number): void {
@@ -297,6 +300,11 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
 function lost(cause: Error): TunnelError {
   return new TunnelError('session-lost', `the connection broke (${codeOf(cause)})`, { cause })
+}
+
+/** A frame that only ends our side of a channel. The server's mean "no more of this request": nobody waits for them. */
+function isEnd(frame: Uint8Array): boolean {
+  return frame.length === HEADER_BYTES && frame[1] === FrameType.windowUpdate && frame[3] === Flag.fin
 }
 
 /** The library over nothing but our `send`: its timers, pings and reading are left unused. */

@@ -10,12 +10,14 @@ import type { Socket } from 'node:net'
 
 const COPY_BELOW_BYTES = 4096
 const CONGESTED_ABOVE_BYTES = 512 * 1024
+const COMPANY_MS = 1
 
 export class Gather {
   readonly #socket: Socket
   #pieces: Uint8Array[] = []
   #bytes = 0
-  #scheduled = false
+  #isDue = false
+  #late: NodeJS.Timeout | undefined
   #waiting: (() => void)[] = []
 
   constructor(socket: Socket) {
@@ -34,16 +36,28 @@ export class Gather {
   }
 
   write(piece: Uint8Array): void {
+    this.#add(piece)
+    if (this.#isDue) return
+    this.#isDue = true
+    setImmediate(() => this.flush())
+  }
+
+  /** For what nobody waits for: it goes with the next write, or alone after a millisecond. */
+  writeLate(piece: Uint8Array): void {
+    this.#add(piece)
+    this.#late ??= setTimeout(() => this.flush(), COMPANY_MS)
+  }
+
+  #add(piece: Uint8Array): void {
     this.#pieces.push(piece)
     this.#bytes += piece.length
-    if (this.#scheduled) return
-    this.#scheduled = true
-    setImmediate(() => this.flush())
   }
 
   /** Hands everything gathered to the socket now. */
   flush(): void {
-    this.#scheduled = false
+    this.#isDue = false
+    clearTimeout(this.#late)
+    this.#late = undefined
     const pieces = this.#pieces
     if (pieces.length === 0) return
     this.#pieces = []

@@ -1,0 +1,146 @@
+/**
+ * Follows the messages of one direction of one connection: finds each head, checks it, and knows where each
+ * body ends, without copying or holding bodies. It decides nothing and forwards nothing:
+ *
+ *   for (let at = 0; at < bytes.length || reader.event === 'head'; ) {
+ *     const from = at
+ *     at += reader.read(bytes, at)
+ *     ... reader.event says what to do with bytes[from..at)
+ *   }
+ */
+import { TunnelError } from '../errors.ts'
+import { type Body, bodyOf } from './body.ts'
+import type { Framing } from './framing.ts'
+import { defaultLimits, type Limits } from './limits.ts'
+import { parseRequest, parseRequestLine, type RequestHead, type RequestLine } from './request.ts'
+import { parseResponse, parseStatusLine, type ResponseHead, type StatusLine } from './response.ts'
+import { refuse } from './refuse.ts'
+import { Section, type SectionLimits } from './section.ts'
+
+/**
+ * What the last read found.
+ * - more: an incomplete head; the bytes are held (or were an empty line before a request), forward nothing
+ * - head: `head` is complete, its bytes are in `head.raw`; read on at once, even with no bytes left: a message
+ *   without a body ends there
+ * - body: forward the bytes as they are, the message goes on
+ * - end: forward the bytes, maybe none; the message is complete
+ */
+export type Event = 'more' | 'head' | 'body' | 'end'
+
+interface Grammar<Line, Head> {
+  parseLine(line: string): Line
+  parseHead(raw: Buffer, line: Line): Head
+  emptyLines: number
+}
+
+class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
+  event: Event = 'more'
+  /** the last head read */
+  head: Head | undefined
+  readonly #grammar: Grammar<Line, Head>
+  readonly #limits: Limits
+  readonly #sectionLimits: SectionLimits
+  readonly #onFirstLine: (line: string) => void
+  #section: Section
+  #emptyLines = 0
+  #parts = 0
+  #line: Line | undefined
+  #body: Body | undefined
+
+  constructor(grammar: Grammar<Line, Head>, limits: Partial<Limits>) {
+    this.#grammar = grammar
+    this.#limits = { ...defaultLimits, ...limits }
+    const { headBytes, fields, requestLineBytes } = this.#limits
+    this.#sectionLimits = { bytes: headBytes, lines: fields + 1, firstLineBytes: requestLineBytes }
+    this.#onFirstLine = (line) => (this.#line = grammar.parseLine(line))
+    this.#section = new Section(this.#sectionLimits, this.#onFirstLine)
+  }
+
+  /** In the middle of a head, a chunk's line or trailers: the peer owes us the rest, soon. */
+  get pending(): boolean {
+    return this.#body === undefined ? this.#section.pending : this.#body.pending
+  }
+
+  /** A number that changes whenever a head, a chunk's line or a message has come to its end. */
+  get part(): number {
+    return this.#parts + (this.#body?.parts ?? 0)
+  }
+
+  /**
+   * Reads up to the next boundary, sets `event`, returns how many bytes from `from` on it used. Throws a
+   * TunnelError on what must be refused; the reader is then of no more use.
+   */
+  read(bytes: Buffer, from = 0): number {
+    if (this.#body === undefined) return this.#readHead(bytes, from)
+    const used = this.#body.read(bytes, from)
+    if (this.#body.done) this.#endBody(this.#body)
+    this.event = this.#body === undefined ? 'end' : 'body'
+    return used
+  }
+
+  /** The peer ended its side; true when that cuts no message. */
+  end(): boolean {
+    return this.#body === undefined ? !this.#section.pending : this.#body.mayEnd
+  }
+
+  #endBody(body: Body): void {
+    this.#parts += body.parts + 1
+    this.#body = undefined
+  }
+
+  #readHead(bytes: Buffer, from: number): number {
+    this.event = 'more'
+    let at = from
+    while (at < bytes.length && this.event === 'more') {
+      const complete = this.#section.take(bytes, at)
+      at += this.#section.used
+      if (complete) this.#endSection(this.#section.raw)
+    }
+    return at - from
+  }
+
+  #endSection(raw: Buffer): void {
+    this.#section = new Section(this.#sectionLimits, this.#onFirstLine)
+    if (this.#line === undefined) return this.#skipEmptyLine()
+    this.head = this.#grammar.parseHead(raw, this.#line)
+    this.#body = bodyOf(this.head.framing, this.#limits)
+    this.#line = undefined
+    this.#emptyLines = 0
+    this.#parts++
+    this.event = 'head'
+  }
+
+  /** Old clients send one after a body (RFC 9112 section 2.2). */
+  #skipEmptyLine(): void {
+    if (this.#emptyLines++ === this.#grammar.emptyLines)
+      throw refuse('bad-request', 'a first line', '', 'RFC 9112 section 2.2')
+  }
+}
+
+/** Reads requests. Throws errors whose status is the answer: 400, 405, 414, 431, 501, 505. */
+export class RequestReader extends MessageReader<RequestLine, RequestHead> {
+  constructor(limits: Partial<Limits> = {}) {
+    super({ parseLine: parseRequestLine, parseHead: parseRequest, emptyLines: 1 }, limits)
+  }
+}
+
+/**
+ * Reads answers. `methodOf` tells the method of the request that the next head answers; it is asked once a
+ * head, also for 1xx. After a 101 everything is body for ever. Throws bad-answer (502).
+ */
+export class ResponseReader extends MessageReader<StatusLine, ResponseHead> {
+  constructor(methodOf: () => string, limits: Partial<Limits> = {}) {
+    const parseHead = (raw: Buffer, line: StatusLine) => parseResponse(raw, line, methodOf())
+    super({ parseLine: parseStatusLine, parseHead, emptyLines: 0 }, limits)
+  }
+
+  /** The same rules, but a breach is the local service's, not the visitor's. */
+  override read(bytes: Buffer, from = 0): number {
+    try {
+      return super.read(bytes, from)
+    } catch (error) {
+      if (error instanceof TunnelError) throw new TunnelError('bad-answer', error.message, { cause: error })
+      throw error
+    }
+  }
+}
