@@ -13,13 +13,17 @@ import http from 'node:http'
 import net from 'node:net'
 import type { Socket } from 'node:net'
 import type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
+import { admission } from './lib/admission.ts'
+import { answer } from './lib/answer.ts'
 import { serveSampleSite } from './lib/demo.ts'
+import { dismiss, farewell } from './lib/ending.ts'
 import { asTunnelError, TunnelError } from './lib/errors.ts'
 import { readRegistration, refuse, register, welcome } from './lib/hello.ts'
 import { landing } from './lib/landing.ts'
 import { listen, onAbort, withPort } from './lib/listen.ts'
 import { deliver, dialer } from './lib/local.ts'
 import { Session } from './lib/mux.ts'
+import { origins } from './lib/proxies.ts'
 import { helpText, type Options, parseOptions } from './lib/options.ts'
 import { isProgram, print, printLine, printUrl, untilSignal } from './lib/process.ts'
 import { version } from './lib/version.ts'
@@ -77,6 +81,8 @@ async function demo(options: Options, signal: AbortSignal): Promise<number> {
 /** Starts a server. Rejects with `port-in-use` or `cannot-listen`. */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
   const { host = 'localhost', port = 9999, bind = '127.0.0.1', signal } = options
+  const admit = admission(options)
+  const originOf = origins(options)
   const events = new EventEmitter<ServerEvents>()
   const tunnels = new Map<string, Session>()
   const sockets = new Set<Socket>()
@@ -108,7 +114,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
 
   /** Each visit of a public connection goes to the tunnel it names. */
   async function receive(socket: Socket): Promise<void> {
-    for await (const visit of visits(socket)) {
+    for await (const visit of visits(socket, { origin: await originOf(socket) })) {
       const name = nameOf(visit.head.host, host)
       const session = tunnels.get(name ?? '')
       if (name === '') front.emit('connection', visit.release().resume())
@@ -122,6 +128,9 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   }
 
   const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    socket.on('error', () => undefined) // 'close' follows, and is heard
+    const refusal = admit(socket)
+    if (refusal !== undefined) return farewell(socket, answer(refusal))
     sockets.add(socket.once('close', () => sockets.delete(socket)))
     receive(socket).catch(() => socket.destroy())
   })
@@ -131,7 +140,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   function close(): Promise<void> {
     listener.close()
     for (const session of tunnels.values()) session.close()
-    for (const socket of sockets) socket.destroySoon()
+    for (const socket of sockets) dismiss(socket)
     return closed
   }
   onAbort(signal, close, closed)

@@ -20,15 +20,19 @@ function flow(from: Duplex, to: Duplex): void {
   to.on('drain', () => from.resume())
   if (from.readableEnded) to.end()
   else from.once('end', () => to.end())
+  // It may come paused, from whoever had it before.
+  if (!to.writableNeedDrain) from.resume()
 }
 
 /** Settles when `one` has closed; unless it had said and heard everything, `other` is cut then. */
 function closing(one: Duplex, other: Duplex): Promise<void> {
   return new Promise((resolve) => {
     one.on('error', () => cut(other))
-    one.once('close', () => {
+    const onClose = () => {
       if (!one.readableEnded || !one.writableFinished) cut(other)
       resolve()
-    })
+    }
+    if (one.closed) onClose()
+    else one.once('close', onClose)
   })
 }

@@ -7,10 +7,13 @@ import { STATUS_CODES } from 'node:http'
 import type { TunnelError } from './errors.ts'
 import type { Field } from './http/fields.ts'
 
-type Asker = { method: string; fields: readonly Field[] } | undefined
+interface Asker {
+  method: string
+  fields: readonly Field[]
+}
 
 /** The whole HTTP answer to a failed request, after which the connection is closed (RFC 9112 section 9.6). */
-export function answer(error: TunnelError, asker: Asker): Buffer {
+export function answer(error: TunnelError, asker?: Asker): Buffer {
   const accept = asker?.fields.find(({ name }) => name.toLowerCase() === 'accept')?.value ?? ''
   const { status } = error
   const reason = STATUS_CODES[status] ?? 'Error'

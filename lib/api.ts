@@ -1,8 +1,10 @@
 /** The shapes of the library entry: what `serve` and `connect` take and give. */
 import type { EventEmitter } from 'node:events'
+import type { AdmissionOptions } from './admission.ts'
 import type { TunnelError } from './errors.ts'
+import type { ProxyOptions } from './proxies.ts'
 
-export interface ServeOptions {
+export interface ServeOptions extends AdmissionOptions, ProxyOptions {
   /** The server's own host name: it serves `*.host`. Default 'localhost'. */
   host?: string
   /** Default 9999; 0 picks a free one. */

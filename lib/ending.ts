@@ -1,4 +1,4 @@
-/** The two ways to end a Duplex so that its peer knows which it was: a cut, and a farewell. */
+/** The ways to end a Duplex so that its peer knows which it was: a cut, or a farewell. */
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
@@ -11,17 +11,25 @@ export function cut(end: Duplex): void {
 }
 
 /**
- * Ends a Duplex cleanly: what was written arrives, what still comes is thrown away, and a peer that does not close
- * is cut after 5 s. Closing at once instead would make TCP reset the connection and lose the last answer
+ * Ends a Duplex cleanly: what was written arrives, what still comes is thrown away, and a peer that has it all and does
+ * not close is cut after 5 s. Closing at once instead would make TCP reset the connection and lose the last answer
  * (RFC 9112 section 9.6).
  */
-export function farewell(end: Duplex): void {
+export function farewell(end: Duplex, lastWords?: Buffer): void {
   if (end.destroyed) return
+  end.removeAllListeners('data').on('error', () => undefined)
+  end.once('finish', () => destroyLate(end))
+  end.resume().end(lastWords)
+}
+
+/** A farewell to a peer that may also not read: after 5 s it is cut, whatever was not taken. */
+export function dismiss(end: Duplex): void {
+  if (end.destroyed) return
+  destroyLate(end)
+  farewell(end)
+}
+
+function destroyLate(end: Duplex): void {
   const timer = setTimeout(() => end.destroy(), FAREWELL_MS).unref()
   end.once('close', () => clearTimeout(timer))
-  end
-    .removeAllListeners('data')
-    .on('error', () => undefined)
-    .resume()
-    .end()
 }

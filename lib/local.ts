@@ -40,6 +40,8 @@ export function dialer(port: number): Dial {
 /** Joins a channel with a new connection to the local service, or answers 502 on it. Never rejects. */
 export async function deliver(channel: Duplex, dial: Dial): Promise<void> {
   channel.on('error', () => undefined) // the visitor left; join, or the end of this, sees to it
+  await new Promise(setImmediate) // whoever opens channels and resets them at once shall cost no connection
+  if (channel.destroyed) return
   try {
     const local = await dial()
     if (channel.destroyed) local.resetAndDestroy()

@@ -12,6 +12,7 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import type { Logger, MessageStream } from '@libp2p/interface'
+import { dismiss } from './ending.ts'
 import { codeOf, TunnelError } from './errors.ts'
 import { Channel, INITIAL_WINDOW_BYTES } from './mux/channel.ts'
 import type { Carrier, Stream } from './mux/channel.ts'
@@ -96,13 +97,15 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   /** Opens a channel to the peer. Throws `session-closed`, or `server-full` at `maxChannels`. */
   async open(): Promise<Channel> {
-    if (this.#closed || this.#isLeaving) throw new TunnelError('session-closed', 'the session has ended')
+    if (this.#closed || this.#isLeaving) throw ended
     if (this.#channels.size >= this.#maxChannels) {
       throw new TunnelError('server-full', `the tunnel already has ${this.#maxChannels} connections`)
     }
     const stream = await this.#muxer.createStream()
     this.#lastId = stream.streamId
-    return this.#adopt(stream)
+    const channel = this.#adopt(stream)
+    if (this.#closed) throw ended
+    return channel
   }
 
   /** One round trip in ms. Never settles when the session ends first. */
@@ -116,7 +119,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     if (this.#closed) return
     this.#goAway(GoAway.normal)
     this.#onClose(true)
-    this.#socket.destroySoon()
+    dismiss(this.#socket)
   }
 
   /** Ends the session because of `error`. */
@@ -125,7 +128,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     this.#error = error
     this.#goAway(GoAway.protocolError)
     this.#onClose()
-    this.#socket.destroySoon()
+    dismiss(this.#socket)
   }
 
   // Carrier, for the channels
@@ -179,7 +182,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   #onWindowUpdate(frame: Frame): void {
     if (frame.flags & Flag.syn) this.#onSyn(frame)
-    if (frame.flags & (Flag.fin | Flag.rst)) this.#materialise(frame.id)
+    if (frame.flags & Flag.rst && this.#announced.delete(frame.id))
+      return this.#ration('channels opened in vain')
+    if (frame.flags & Flag.fin) this.#materialise(frame.id)
     const granted = this.#announced.get(frame.id)
     const channel = this.#channels.get(frame.id)
     if (granted !== undefined) this.#announced.set(frame.id, granted + frame.length)
@@ -291,12 +296,14 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#rttTimer)
-    const cause = this.#error ?? new TunnelError('session-closed', 'the session has ended')
+    const cause = this.#error ?? ended
     for (const channel of [...this.#channels.values()]) channel.cut(cause)
     this.#announced.clear()
     this.emit('close', this.#error, byUs)
   }
 }
+
+const ended = new TunnelError('session-closed', 'the session has ended')
 
 function lost(cause: Error): TunnelError {
   return new TunnelError('session-lost', `the connection broke (${codeOf(cause)})`, { cause })

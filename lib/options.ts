@@ -24,6 +24,10 @@ export const optionTable: readonly Option[] = [
     default: '127.0.0.1',
     help: 'the address to listen on (server)',
   },
+  { name: 'trust-proxy', value: 'CIDR', help: 'believe these proxies (a,b,…) on who the visitor is' },
+  { name: 'proxy-protocol-in', help: 'trusted proxies send PROXY protocol v1 or v2' },
+  { name: 'max-connections', value: 'N', default: '20000', help: 'public connections at once' },
+  { name: 'max-connections-per-address', value: 'N', help: 'of them, from one address' },
   { name: 'demo', help: 'server, sample site and client in one process' },
   { name: 'help', help: 'show this' },
   { name: 'version', help: 'show the version' },
@@ -33,6 +37,10 @@ export interface Options {
   host: string
   port: number
   bind: string
+  trustProxy: string[]
+  proxyProtocolIn: boolean
+  maxConnections: number
+  maxConnectionsPerAddress?: number
   demo: boolean
   help: boolean
   version: boolean
@@ -57,11 +65,21 @@ export function parseOptions(argv: readonly string[]): Options {
     )
   const isOn = (name: string) => args[name] === true
   const [local, ...rest] = args._
+  const perAddress = text('max-connections-per-address')
+  if (isOn('proxy-protocol-in') && args['trust-proxy'] === undefined) {
+    throw usage('expected --trust-proxy with --proxy-protocol-in, to know who may send it')
+  }
   if (rest.length > 0) throw usage(`expected one local port, got ${args._.length}: ${args._.join(' ')}`)
   return {
     host: parseHost(text('host')),
     port: parsePort(text('port'), '-p', 0),
     bind: text('bind'),
+    trustProxy: listOf(args['trust-proxy']),
+    proxyProtocolIn: isOn('proxy-protocol-in'),
+    maxConnections: parseCount(text('max-connections'), '--max-connections'),
+    ...(perAddress === ''
+      ? {}
+      : { maxConnectionsPerAddress: parseCount(perAddress, '--max-connections-per-address') }),
     demo: isOn('demo'),
     help: isOn('help'),
     version: isOn('version'),
@@ -87,6 +105,20 @@ function parsePort(text: string, what: string, least: number): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : NaN
   if (port >= least && port <= 65535) return port
   throw usage(`expected ${what} to be a number from ${least} to 65535, got ${JSON.stringify(text)}`)
+}
+
+function parseCount(text: string, what: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
+  throw usage(`expected ${what} to be a number from 1 on, got ${JSON.stringify(text)}`)
+}
+
+/** A list given with commas, or by repeating the option. */
+function listOf(given: unknown): string[] {
+  const texts = (Array.isArray(given) ? given : [given]).filter((text) => typeof text === 'string')
+  return texts
+    .flatMap((text) => text.split(','))
+    .map((text) => text.trim())
+    .filter((text) => text !== '')
 }
 
 function parseHost(text: string): string {

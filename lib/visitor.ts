@@ -19,14 +19,14 @@ export interface VisitOptions {
   /** For the first byte of all; default 60,000. Then the connection is closed without a word. */
   firstByteTimeoutMs?: number
   /** How the visitor comes to us; default plain http from the socket's own address. */
-  origin?: Partial<Origin>
+  origin?: Origin
 }
 
 /** What may come while nothing can be passed on (a pipelined request) before the visitor is held back. */
 const HELD_BYTES = 64 * 1024
 const NOTHING: Buffer = Buffer.alloc(0)
 
-/** Follows the requests of one public connection, which it owns until `release`. */
+/** Follows the requests of one public connection, which it owns until `release`. Its errors are heard by who made it. */
 export class Visitor implements Asker {
   readonly socket: Socket
   readonly origin: Origin
@@ -44,11 +44,11 @@ export class Visitor implements Asker {
 
   constructor(socket: Socket, options: VisitOptions) {
     this.socket = socket
-    this.origin = { ...originOf(socket), ...options.origin }
+    this.origin = options.origin ?? originOf(socket)
     this.#headTimeoutMs = options.headTimeoutMs ?? 10_000
     this.#deadline.watch(-1, options.firstByteTimeoutMs ?? 60_000)
     socket.on('data', this.#onData).on('end', this.#pump).on('close', this.#onClose)
-    socket.on('error', () => undefined) // 'close' follows and says the same
+    socket.resume()
   }
 
   /** The head that begins the next visit; undefined when there will be none. */

@@ -22,8 +22,8 @@ function resolve(from: string, to: string): string {
 
 /** How far from the program: a file imports only files of a higher number, or of its own room. */
 const layers: [pattern: RegExp, layer: number][] = [
-  [/^groktunnel\.ts$/, 0],
-  [/^lib\/(demo|landing|local)\.ts$/, 1],
+  [/^(groktunnel|lib\/api)\.ts$/, 0],
+  [/^lib\/(admission|demo|landing|local|proxies)\.ts$/, 1],
   [/^(vhost\.ts|lib\/(visit|visitor|mux|hello)\.ts)$/, 2],
   [/^(join|subdomain)\.ts$/, 3],
   [/^lib\//, 4],
@@ -80,6 +80,7 @@ test('rooms do not import each other', () => {
 const doors: [dependency: RegExp, door: string][] = [
   [/^(@chainsafe|@libp2p)\//, 'lib/mux.ts'],
   [/^http-parser-js$/, 'lib/http/parser.ts'],
+  [/^proxy-protocol-js$/, 'lib/proxies.ts'],
   [/^minimist$/, 'lib/options.ts'],
 ]
 

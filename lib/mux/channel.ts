@@ -51,7 +51,7 @@ export class Channel extends Duplex {
   #small: Buffer[] = []
   #smallBytes = 0
   #remoteEnded = false
-  #isForgotten = false
+  #isLost = false
   #waiting: (() => void) | undefined
 
   constructor(stream: Stream, carrier: Carrier) {
@@ -82,9 +82,8 @@ export class Channel extends Duplex {
   /** Payload that was announced. */
   receive(bytes: Buffer): void {
     if (this.destroyed || bytes.length === 0) return
-    if (this.readableLength > 0 && bytes.length < SMALL_BYTES) return this.#holdSmall(bytes)
-    this.#releaseSmall()
-    this.push(bytes)
+    if (this.readableFlowing === true && this.readableLength === 0) this.push(bytes)
+    else this.#keep(bytes)
     this.#giveCredit()
   }
 
@@ -98,13 +97,14 @@ export class Channel extends Duplex {
     if (flags & Flag.fin && !this.#remoteEnded) this.#onRemoteEnd()
     if (flags & Flag.rst)
       this.destroy(new TunnelError('channel-reset', `channel ${this.id} was reset by the peer`))
-    else this.#forgetIfClosed()
   }
 
-  /** The session is gone. What the peer had finished sending is still read to its end. */
+  /** The session is gone. What the peer had finished sending is still read to its end, then nothing more is written. */
   cut(error: Error): void {
-    if (this.#remoteEnded && this.writableFinished) return
-    this.destroy(error)
+    if (!this.#remoteEnded) return void this.destroy(error)
+    this.#isLost = true
+    if (this.readableEnded) this.destroy(error)
+    else this.once('end', () => this.destroy(error))
   }
 
   override read(size?: number): Buffer | null {
@@ -120,21 +120,21 @@ export class Channel extends Duplex {
 
   override _write(chunk: Buffer, _encoding: string, callback: (error?: Error) => void): void {
     const { gather } = this.#carrier
-    if (gather.congested) gather.whenClear(() => this.#send(chunk, callback))
+    if (this.#isLost) return
+    if (gather.congested) gather.whenClear(this, () => this.#send(chunk, callback))
     else this.#send(chunk, callback)
   }
 
   override _final(callback: (error?: Error) => void): void {
-    this.#stream.close().then(() => {
-      this.#forgetIfClosed()
-      callback()
-    }, callback)
+    this.#stream.close().then(() => callback(), callback)
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     if (this.#stream.status === 'open') this.#stream.abort(dropped)
     this.#small = []
-    this.#forgetIfClosed()
+    this.#carrier.gather.giveUp(this)
+    this.#carrier.forget(this.id, this.#remoteEnded ? 0 : this.#credit)
+    this.#carrier.grow(INITIAL_WINDOW_BYTES - this.#window)
     callback(error)
   }
 
@@ -162,17 +162,18 @@ export class Channel extends Duplex {
     this.push(null)
   }
 
-  #forgetIfClosed(): void {
-    if (this.#isForgotten || this.#stream.status === 'open') return
-    this.#isForgotten = true
-    this.#carrier.forget(this.id, this.#remoteEnded ? 0 : this.#credit)
-    this.#carrier.grow(INITIAL_WINDOW_BYTES - this.#window)
-  }
-
-  #holdSmall(bytes: Buffer): void {
-    this.#small.push(bytes)
-    this.#smallBytes += bytes.length
-    if (this.#smallBytes >= SMALL_BYTES || this.#small.length >= 64) this.#releaseSmall()
+  /** For a reader that is busy. A slice would keep alive all of the read that it came in, so it is copied out of it. */
+  #keep(bytes: Buffer): void {
+    const own = bytes.length * 2 < bytes.buffer.byteLength ? Buffer.from(bytes) : bytes
+    if (bytes.length >= SMALL_BYTES) {
+      this.#releaseSmall()
+      this.push(own)
+      return
+    }
+    this.#small.push(own)
+    this.#smallBytes += own.length
+    if (this.readableLength === 0 || this.#smallBytes >= SMALL_BYTES || this.#small.length >= 64)
+      this.#releaseSmall()
   }
 
   #releaseSmall(): void {

@@ -18,7 +18,7 @@ export class Gather {
   #bytes = 0
   #isDue = false
   #late: NodeJS.Timeout | undefined
-  #waiting: (() => void)[] = []
+  readonly #waiting = new Map<object, () => void>()
 
   constructor(socket: Socket) {
     this.#socket = socket
@@ -30,9 +30,13 @@ export class Gather {
     return this.#bytes + this.#socket.writableLength > CONGESTED_ABOVE_BYTES
   }
 
-  /** Calls back once, when the peer has caught up. Never called back if the socket closes first. */
-  whenClear(callback: () => void): void {
-    this.#waiting.push(callback)
+  /** Calls back once, when the peer has caught up; never, if the socket closes first or `owner` gives up its place. */
+  whenClear(owner: object, callback: () => void): void {
+    this.#waiting.set(owner, callback)
+  }
+
+  giveUp(owner: object): void {
+    this.#waiting.delete(owner)
   }
 
   write(piece: Uint8Array): void {
@@ -71,10 +75,10 @@ export class Gather {
   }
 
   #release(): void {
-    while (!this.congested) {
-      const next = this.#waiting.shift()
-      if (next === undefined) return
-      next()
+    for (const [owner, callback] of this.#waiting) {
+      if (this.congested) return
+      this.#waiting.delete(owner)
+      callback()
     }
   }
 }

@@ -1,0 +1,43 @@
+/** How many public connections there may be, in all and from one address. */
+import type { Socket } from 'node:net'
+import { TunnelError } from './errors.ts'
+
+export interface AdmissionOptions {
+  /** Public connections at once; default 20,000. */
+  maxConnections?: number
+  /** Of them, from one address; default 2,000, and no limit for loopback, where a proxy of one's own is. */
+  maxConnectionsPerAddress?: number
+}
+
+/** Says for each new connection why it must be refused, or counts it until it closes. */
+export function admission(options: AdmissionOptions): (socket: Socket) => TunnelError | undefined {
+  const { maxConnections = 20_000, maxConnectionsPerAddress } = options
+  const counts = new Map<string, number>()
+  let total = 0
+
+  const mostFrom = (address: string) =>
+    maxConnectionsPerAddress ?? (/^(::ffff:)?127\.|^::1$/.test(address) ? Infinity : 2_000)
+
+  return (socket) => {
+    const address = socket.remoteAddress ?? ''
+    const count = counts.get(address) ?? 0
+    if (total >= maxConnections) return full('the server has', maxConnections)
+    if (count >= mostFrom(address)) return full(`${address} has`, count)
+    total += 1
+    counts.set(address, count + 1)
+    socket.once('close', () => {
+      total -= 1
+      const left = (counts.get(address) ?? 1) - 1
+      if (left > 0) counts.set(address, left)
+      else counts.delete(address)
+    })
+    return undefined
+  }
+}
+
+function full(who: string, connections: number): TunnelError {
+  return new TunnelError(
+    'server-full',
+    `${who} ${connections} connections, and may have no more; try again later`,
+  )
+}

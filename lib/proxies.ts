@@ -1,0 +1,143 @@
+/**
+ * Proxies in front of the server: which are believed, and what they say of the visitor, in X-Forwarded fields or in the
+ * PROXY protocol (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt). The only importer of proxy-protocol-js,
+ * which sees nothing but one whole header of a peer that is trusted.
+ */
+import { BlockList, isIP, type Socket } from 'node:net'
+import { V1ProxyProtocol, V2ProxyProtocol } from 'proxy-protocol-js'
+import { asTunnelError, TunnelError } from './errors.ts'
+import { type Origin, originOf } from './http/forwarded.ts'
+
+export interface ProxyOptions {
+  /** Addresses and CIDR ranges of proxies whose word is taken; default none. */
+  trustProxy?: readonly string[]
+  /** Trusted peers begin each connection with a PROXY header, version 1 or 2. */
+  proxyProtocolIn?: boolean
+}
+
+const V1_BYTES = 107
+const V2_BYTES = 4096
+const V2_SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
+const HEADER_MS = 10_000
+
+/** Tells of each new connection where it comes from. Throws `usage` on an address that is none. */
+export function origins(options: ProxyOptions): (socket: Socket) => Origin | Promise<Origin> {
+  const trusts = trustList(options.trustProxy ?? [])
+  return (socket) => {
+    const peer = originOf(socket)
+    peer.trusted = trusts(peer.address)
+    if (options.proxyProtocolIn !== true || !peer.trusted) return peer
+    return readProxyHeader(socket).then((told) => {
+      return told === undefined ? peer : { ...peer, address: told, trusted: trusts(told) }
+    })
+  }
+}
+
+function trustList(entries: readonly string[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const entry of entries) addRange(list, entry)
+  return (address) => list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+}
+
+function addRange(list: BlockList, entry: string): void {
+  const [address = '', bits] = entry.split('/')
+  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
+  const most = family === 'ipv6' ? 128 : 32
+  const prefix = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : NaN
+  if (isIP(address) === 0 || !(prefix <= most)) {
+    throw new TunnelError(
+      'usage',
+      `expected an address or CIDR such as 10.0.0.0/8, got ${JSON.stringify(entry)}`,
+    )
+  }
+  list.addSubnet(address, prefix, family)
+}
+
+/** The visitor's address, or undefined where the proxy speaks for itself. Rejects with `bad-request`. */
+function readProxyHeader(socket: Socket): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    let bytes: Buffer = Buffer.alloc(0)
+    const timer = setTimeout(() => settle(() => reject(bad('nothing in time'))), HEADER_MS)
+    const settle = (act: () => void) => {
+      clearTimeout(timer)
+      socket.off('data', onData).off('close', onClose)
+      act()
+    }
+    const onClose = () => settle(() => reject(bad('a closed connection')))
+    const onData = (more: Buffer) => {
+      bytes = Buffer.concat([bytes, more])
+      try {
+        const length = headerLength(bytes)
+        if (length === undefined) return
+        const address = parseHeader(bytes.subarray(0, length))
+        settle(() => {
+          socket.pause()
+          socket.unshift(bytes.subarray(length))
+          resolve(address)
+        })
+      } catch (error) {
+        settle(() => reject(asTunnelError(error)))
+      }
+    }
+    socket.on('data', onData).on('close', onClose)
+  })
+}
+
+/** How many bytes the header has; undefined while that cannot be told, or they are not all there. */
+function headerLength(bytes: Buffer): number | undefined {
+  const length = V2_SIGNATURE.subarray(0, bytes.length).equals(bytes.subarray(0, 12))
+    ? v2Length(bytes)
+    : v1Length(bytes)
+  return length !== undefined && length <= bytes.length ? length : undefined
+}
+
+function v2Length(bytes: Buffer): number | undefined {
+  if (bytes.length < 16) return undefined
+  const length = 16 + bytes.readUInt16BE(14)
+  if (length > V2_BYTES) throw bad(`${length} bytes`)
+  return length
+}
+
+function v1Length(bytes: Buffer): number | undefined {
+  const line = bytes.subarray(0, V1_BYTES).toString('latin1')
+  const end = line.indexOf('\r\n')
+  if (!'PROXY '.startsWith(line.slice(0, 6)) || (end < 0 && line.length === V1_BYTES))
+    throw bad('other bytes')
+  return end < 0 ? undefined : end + 2
+}
+
+function parseHeader(header: Buffer): string | undefined {
+  const address = header[0] === 0x50 ? parseV1(header.toString('latin1')) : parseV2(header)
+  if (address !== undefined && isIP(address) === 0) throw bad(JSON.stringify(address))
+  return address
+}
+
+function parseV1(line: string): string | undefined {
+  if (line.startsWith('PROXY UNKNOWN')) return undefined
+  try {
+    return V1ProxyProtocol.parse(line).source.ipAddress
+  } catch {
+    throw bad(JSON.stringify(line))
+  }
+}
+
+/** Version 2. A LOCAL command or a family without internet addresses is the proxy speaking for itself. */
+function parseV2(header: Buffer): string | undefined {
+  const [isProxy, family] = [header[12] === 0x21, header.readUInt8(13) >> 4]
+  if (header.readUInt8(12) >> 4 !== 2) throw bad(`version ${header.readUInt8(12) >> 4}`)
+  if (!isProxy || (family !== 1 && family !== 2)) return undefined
+  try {
+    V2ProxyProtocol.parse(header)
+  } catch {
+    throw bad('a header that cannot be read')
+  }
+  return family === 1 ? [...header.subarray(16, 20)].join('.') : ipv6Of(header.subarray(16, 32))
+}
+
+function ipv6Of(bytes: Buffer): string {
+  return (bytes.toString('hex').match(/.{4}/g) ?? []).join(':')
+}
+
+function bad(came: string): TunnelError {
+  return new TunnelError('bad-request', `expected a PROXY protocol header from this peer, got ${came}`)
+}
