@@ -80,7 +80,7 @@ async function demo(options: Options, signal: AbortSignal): Promise<number> {
 
 /** Starts a server. Rejects with `port-in-use` or `cannot-listen`. */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
-  const { host = 'localhost', port = 9999, bind = '127.0.0.1', signal } = options
+  const { host = 'localhost', port = 9999, bind = '127.0.0.1', headTimeoutMs = 10_000, signal } = options
   const admit = admission(options)
   const originOf = origins(options)
   const events = new EventEmitter<ServerEvents>()
@@ -114,7 +114,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
 
   /** Each visit of a public connection goes to the tunnel it names. */
   async function receive(socket: Socket): Promise<void> {
-    for await (const visit of visits(socket, { origin: await originOf(socket) })) {
+    for await (const visit of visits(socket, { origin: await originOf(socket), headTimeoutMs })) {
       const name = nameOf(visit.head.host, host)
       const session = tunnels.get(name ?? '')
       if (name === '') front.emit('connection', visit.release().resume())
@@ -140,7 +140,8 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   function close(): Promise<void> {
     listener.close()
     for (const session of tunnels.values()) session.close()
-    for (const socket of sockets) dismiss(socket)
+    // Not before the visits have cut what is now only half an answer.
+    setImmediate(() => sockets.forEach(dismiss))
     return closed
   }
   onAbort(signal, close, closed)

@@ -11,6 +11,8 @@ export interface ServeOptions extends AdmissionOptions, ProxyOptions {
   port?: number
   /** The address to listen on; default 127.0.0.1. */
   bind?: string
+  /** For a request's head, a chunk's line or trailers, from the first byte on; default 10,000. Then 408. */
+  headTimeoutMs?: number
   /** Aborting it closes the server. */
   signal?: AbortSignal | undefined
 }

@@ -30,21 +30,18 @@ const ours = new Set([
   'forwarded',
 ])
 
+const oursAndH2c = new Set([...ours, 'upgrade', 'http2-settings'])
+
 /** The bytes of the head as the local service gets them. */
 export function forwardedHead(head: RequestHead, origin: Origin): Buffer {
-  const isH2c = head.upgrade !== undefined && /\bh2c\b/i.test(head.upgrade)
-  const drop = (name: string) => ours.has(name) || (isH2c && h2c.has(name))
-  return rewriteHead(head, drop, [
-    ...forwardedFields(head, origin),
-    ...(isH2c ? connectionWithout(head) : []),
-  ])
-}
-
-const h2c = new Set(['upgrade', 'http2-settings', 'connection'])
-
-function connectionWithout(head: RequestHead): [string, string][] {
-  const kept = connectionOptions(head.fields).filter((option) => !h2c.has(option))
-  return kept.length === 0 ? [] : [['Connection', kept.join(', ')]]
+  const ending = head.upgrade !== undefined && isH2c(head.upgrade) ? oursAndH2c : ours
+  const options = connectionOptions(head.fields)
+  const add = forwardedFields(head, origin)
+  // Connection must not name what ends here: a proxy before the local service would then drop our fields.
+  if (!options.some((option) => ending.has(option))) return rewriteHead(head, (name) => ending.has(name), add)
+  const kept = options.filter((option) => !ending.has(option))
+  if (kept.length > 0) add.push(['Connection', kept.join(', ')])
+  return rewriteHead(head, (name) => ending.has(name) || name === 'connection', add)
 }
 
 function forwardedFields(head: RequestHead, origin: Origin): [string, string][] {
