@@ -69,6 +69,8 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #pongsOwed = 0
   #isLeaving = false
   #closed = false
+  #isByUs = false
+  #isToldOf = false
   #error: TunnelError | undefined
 
   constructor(socket: Socket, options: SessionOptions) {
@@ -114,15 +116,16 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     return new Promise((resolve) => this.#pings.push({ sentAt: performance.now(), resolve }))
   }
 
-  /** Says goodbye and closes; channels still open are cut. */
+  /** Says goodbye, cuts what is open, and closes: `close` comes when the peer has heard it, or after 5 s. */
   close(): void {
     if (this.#closed) return
+    this.#isByUs = true
     this.#goAway(GoAway.normal)
-    this.#onClose(true)
+    this.#end()
     dismiss(this.#socket)
   }
 
-  /** Ends the session because of `error`. */
+  /** Ends the session at once because of `error`. */
   destroy(error: TunnelError): void {
     if (this.#closed) return
     this.#error = error
@@ -292,14 +295,19 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     this.gather.flush()
   }
 
-  #onClose(byUs = false): void {
+  #onClose(): void {
+    this.#end()
+    if (this.#isToldOf) return
+    this.#isToldOf = true
+    this.emit('close', this.#error, this.#isByUs)
+  }
+
+  #end(): void {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#rttTimer)
-    const cause = this.#error ?? ended
-    for (const channel of [...this.#channels.values()]) channel.cut(cause)
+    for (const channel of [...this.#channels.values()]) channel.cut(this.#error ?? ended)
     this.#announced.clear()
-    this.emit('close', this.#error, byUs)
   }
 }
 

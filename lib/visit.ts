@@ -70,11 +70,11 @@ export class Visit {
   /** Passes the requests on through `channel`, which it then owns, and the answers back. Settles like `over`. */
   follow(channel: Duplex): Promise<void> {
     this.#channel = channel
-    if (this.#visitor.socket.destroyed) this.onVisitorGone()
     channel.on('data', this.#onAnswer).on('drain', this.#onChannelDrain)
     channel.on('error', this.#onChannelError).on('end', this.#onChannelEnd).on('close', this.#onChannelClose)
     this.#visitor.socket.on('drain', this.#onVisitorDrain)
-    if (!this.#isOver) this.#visitor.attach(this)
+    if (this.#visitor.socket.destroyed) this.breakOff(cutError)
+    else this.#visitor.attach(this)
     return this.over
   }
 
