@@ -4,7 +4,6 @@
  */
 import net from 'node:net'
 import type { Socket } from 'node:net'
-import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { join } from '../join.ts'
 import { answer } from './answer.ts'
@@ -20,10 +19,10 @@ export function dialer(port: number): Dial {
   const addresses = ['127.0.0.1', '::1']
   return async () => {
     let reason = ''
-    for (const host of [...addresses]) {
+    for (const host of addresses.slice()) {
       const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true })
       try {
-        await once(socket, 'connect')
+        await connected(socket)
         if (addresses[0] !== host) addresses.reverse()
         return socket
       } catch (error) {
@@ -35,6 +34,10 @@ export function dialer(port: number): Dial {
       `expected a service on port ${port}, got ${reason}; is it running?`,
     )
   }
+}
+
+function connected(socket: Socket): Promise<void> {
+  return new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
 }
 
 /** Joins a channel with a new connection to the local service, or answers 502 on it. Never rejects. */

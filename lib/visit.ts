@@ -48,6 +48,7 @@ export class Visit {
   readonly #reader = new ResponseReader(() => this.#asked?.method ?? 'GET')
   #channel: Duplex | undefined
   #asked: RequestHead | undefined
+  #sent: { head: RequestHead; bytes: Buffer } | undefined
   #answers = 0
   #interims = 0
   /** bytes of the answer to `asked` have gone out; its final head has been read */
@@ -115,7 +116,9 @@ export class Visit {
     this.#hasBegun = false
     this.#isFinal = false
     this.#interims = 0
-    this.pass(forwardedHead(head, this.#visitor.origin))
+    // The reader gives the same head again where a visitor repeats it.
+    if (head !== this.#sent?.head) this.#sent = { head, bytes: forwardedHead(head, this.#visitor.origin) }
+    this.pass(this.#sent.bytes)
   }
 
   pass(bytes: Buffer): void {

@@ -82,6 +82,7 @@ export function valuesOf(fields: readonly Field[], name: string): string[] {
 /** The lower-case options of Connection (RFC 9110 section 7.6.1). */
 export function connectionOptions(fields: readonly Field[]): string[] {
   const values = valuesOf(fields, 'connection')
+  if (values.length === 0) return values
   return values.flatMap((value) => value.split(',')).map((option) => option.trim().toLowerCase())
 }
 

@@ -88,6 +88,11 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
     this.#body = undefined
   }
 
+  /** Whether a head of these bytes means what `last` means. */
+  protected isRepeat(last: Head, raw: Buffer): boolean {
+    return last.raw.equals(raw)
+  }
+
   #readHead(bytes: Buffer, from: number): number {
     this.event = 'more'
     let at = from
@@ -102,7 +107,9 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
   #endSection(raw: Buffer): void {
     this.#section = new Section(this.#sectionLimits, this.#onFirstLine)
     if (this.#line === undefined) return this.#skipEmptyLine()
-    this.head = this.#grammar.parseHead(raw, this.#line)
+    // Polling clients repeat a head byte for byte, and so do their answers: then nothing is read anew.
+    if (this.head === undefined || !this.isRepeat(this.head, raw))
+      this.head = this.#grammar.parseHead(raw, this.#line)
     this.#body = bodyOf(this.head.framing, this.#limits)
     this.#line = undefined
     this.#emptyLines = 0
@@ -129,9 +136,13 @@ export class RequestReader extends MessageReader<RequestLine, RequestHead> {
  * head, also for 1xx. After a 101 everything is body for ever. Throws bad-answer (502).
  */
 export class ResponseReader extends MessageReader<StatusLine, ResponseHead> {
+  readonly #methodOf: () => string
+  #method = ''
+
   constructor(methodOf: () => string, limits: Partial<Limits> = {}) {
-    const parseHead = (raw: Buffer, line: StatusLine) => parseResponse(raw, line, methodOf())
+    const parseHead = (raw: Buffer, line: StatusLine) => parseResponse(raw, line, (this.#method = methodOf()))
     super({ parseLine: parseStatusLine, parseHead, emptyLines: 0 }, limits)
+    this.#methodOf = methodOf
   }
 
   /** The same rules, but a breach is the local service's, not the visitor's. */
@@ -142,5 +153,10 @@ export class ResponseReader extends MessageReader<StatusLine, ResponseHead> {
       if (error instanceof TunnelError) throw new TunnelError('bad-answer', error.message, { cause: error })
       throw error
     }
+  }
+
+  /** An answer to HEAD ends where the same answer to GET has its body. */
+  protected override isRepeat(last: ResponseHead, raw: Buffer): boolean {
+    return this.#method === this.#methodOf() && super.isRepeat(last, raw)
   }
 }
