@@ -107,11 +107,16 @@ export class Visitor implements Asker {
       this.#reject(asTunnelError(error))
     }
     if (this.hasEnded) return
-    if (this.#reader.pending) this.#deadline.watch(this.#reader.part, this.#headTimeoutMs)
-    else this.#deadline.stop()
-    if (this.#held.length > HELD_BYTES || this.#visit?.isFull === true) this.socket.pause()
-    else if (this.socket.isPaused()) this.socket.resume()
+    this.#hold(this.#held.length > HELD_BYTES || this.#visit?.isFull === true)
     if (this.socket.readableEnded && this.#held.length === 0 && this.#next === undefined) this.#onRead()
+  }
+
+  /** Holds the visitor back, or lets it go on; what it owes is due only while it may send. */
+  #hold(isHeld: boolean): void {
+    if (isHeld) this.socket.pause()
+    else if (this.socket.isPaused()) this.socket.resume()
+    if (this.#reader.pending && !isHeld) this.#deadline.watch(this.#reader.part, this.#headTimeoutMs)
+    else if (this.#reader.head !== undefined) this.#deadline.stop()
   }
 
   #mayRead(): boolean {

@@ -97,6 +97,7 @@ export class ChunkedBody {
   }
 
   #endLine(byte: number): void {
+    this.parts++
     this.#expect(LF, byte, this.#left > 0 ? 'data' : 'trailers')
     if (this.#extension !== '' && !extensions.test(this.#extension))
       throw refuse('bad-request', 'chunk extensions ;name=value', this.#extension, 'RFC 9112 section 7.1.1')

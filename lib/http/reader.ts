@@ -88,9 +88,9 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
     this.#body = undefined
   }
 
-  /** Whether a head of these bytes means what `last` means. */
-  protected isRepeat(last: Head, raw: Buffer): boolean {
-    return last.raw.equals(raw)
+  /** Whether a head of these bytes means what the last one meant. */
+  protected isRepeat(raw: Buffer): boolean {
+    return this.head?.raw.equals(raw) === true
   }
 
   #readHead(bytes: Buffer, from: number): number {
@@ -108,8 +108,8 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
     this.#section = new Section(this.#sectionLimits, this.#onFirstLine)
     if (this.#line === undefined) return this.#skipEmptyLine()
     // Polling clients repeat a head byte for byte, and so do their answers: then nothing is read anew.
-    if (this.head === undefined || !this.isRepeat(this.head, raw))
-      this.head = this.#grammar.parseHead(raw, this.#line)
+    const last = this.isRepeat(raw) ? this.head : undefined
+    this.head = last ?? this.#grammar.parseHead(raw, this.#line)
     this.#body = bodyOf(this.head.framing, this.#limits)
     this.#line = undefined
     this.#emptyLines = 0
@@ -140,7 +140,7 @@ export class ResponseReader extends MessageReader<StatusLine, ResponseHead> {
   #method = ''
 
   constructor(methodOf: () => string, limits: Partial<Limits> = {}) {
-    const parseHead = (raw: Buffer, line: StatusLine) => parseResponse(raw, line, (this.#method = methodOf()))
+    const parseHead = (raw: Buffer, line: StatusLine) => parseResponse(raw, line, this.#method)
     super({ parseLine: parseStatusLine, parseHead, emptyLines: 0 }, limits)
     this.#methodOf = methodOf
   }
@@ -156,7 +156,9 @@ export class ResponseReader extends MessageReader<StatusLine, ResponseHead> {
   }
 
   /** An answer to HEAD ends where the same answer to GET has its body. */
-  protected override isRepeat(last: ResponseHead, raw: Buffer): boolean {
-    return this.#method === this.#methodOf() && super.isRepeat(last, raw)
+  protected override isRepeat(raw: Buffer): boolean {
+    const last = this.#method
+    this.#method = this.#methodOf()
+    return this.#method === last && super.isRepeat(raw)
   }
 }
