@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { test, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { version } from '../lib/version.ts'
+import { ask, httpApp, startServer, tcpApp, until, visitor } from './helpers.ts'
+
+const program = fileURLToPath(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url))
+
+interface Run {
+  child: ChildProcess
+  stdout: string
+  stderr: string
+  code: number | null | undefined
+}
+
+/** Starts the program; what it prints and its exit code come into the Run. */
+function start(t: TestContext, ...argv: (string | number)[]): Run {
+  const child = spawn(process.execPath, [...process.execArgv, program, ...argv.map(String)])
+  const run: Run = { child, stdout: '', stderr: '', code: undefined }
+  child.stdout.on('data', (text: Buffer) => (run.stdout += text.toString()))
+  child.stderr.on('data', (text: Buffer) => (run.stderr += text.toString()))
+  child.on('close', (code) => (run.code = code))
+  t.after(() => child.kill('SIGKILL'))
+  return run
+}
+
+async function ended(run: Run): Promise<Run> {
+  await until(() => run.code !== undefined, `an end after ${JSON.stringify(run.stderr)}`)
+  return run
+}
+
+async function startProgramServer(t: TestContext): Promise<Run & { port: number }> {
+  const run = start(t, '-p', 0)
+  await until(() => /ready at \S+:\d+\n/.test(run.stderr), 'the server to be ready')
+  return Object.assign(run, { port: Number(/:(\d+)\n/.exec(run.stderr)?.[1]) })
+}
+
+async function startProgramClient(
+  t: TestContext,
+  port: number,
+  local: number,
+): Promise<Run & { host: string }> {
+  const run = start(t, '-p', port, local)
+  await until(() => run.stdout.includes('\n') || run.code !== undefined, 'the URL')
+  return Object.assign(run, { host: new URL(run.stdout).host })
+}
+
+/** It failed as it should: one line that says what to do, no trace, nothing on stdout. */
+function assertFailure(run: Run, code: number, message: RegExp): void {
+  assert.match(run.stderr, /^groktunnel: [^\n]+\n$/)
+  assert.match(run.stderr, message)
+  assert.doesNotMatch(run.stderr, /\bat .*:\d+:\d+|node:internal/)
+  assert.equal(run.stdout, '')
+  assert.equal(run.code, code)
+}
+
+test('--help and --version print to stdout and end with 0', async (t) => {
+  const [help, number] = await Promise.all([ended(start(t, '--help')), ended(start(t, '--version'))])
+  assert.match(help.stdout, /^Usage: groktunnel /)
+  assert.match(help.stdout, /Exit codes: 0 /)
+  assert.deepEqual([help.code, help.stderr], [0, ''])
+  assert.deepEqual([number.stdout, number.code, number.stderr], [`${version}\n`, 0, ''])
+})
+
+test('a bad command line is one line of what was expected and what came, exit code 2', async (t) => {
+  const lines: [string[], RegExp][] = [
+    [['70000'], /local port .* 1 to 65535, got "70000"/],
+    [['0'], /local port .*got "0"/],
+    [['3000x'], /got "3000x"/],
+    [['-p', '65536'], /-p .*got "65536"/],
+    [['-p', '-1'], /./],
+    [['-p'], /--port PORT, got no value/],
+    [['-p', '1', '-p', '2'], /once/],
+    [['--nonsense'], /unknown option "--nonsense"/],
+    [['-x'], /unknown option/],
+    [['3000', '4000'], /expected one local port, got 2/],
+    [['-h', 'a b'], /host name/],
+    [['-h', '\u001b[31m'], /host name/],
+  ]
+  const runs = await Promise.all(lines.map(([argv]) => ended(start(t, ...argv))))
+  runs.forEach((run, n) => assertFailure(run, 2, lines[n]?.[1] ?? /^$/))
+})
+
+test('a port in use is one line that says what to do, exit code 1', async (t) => {
+  const app = await httpApp(t, () => undefined)
+  assertFailure(await ended(start(t, '-p', app.port)), 1, /in use.*-p/)
+})
+
+test('no server there: the line says how to start one, exit code 3', async (t) => {
+  const app = await tcpApp(t, () => undefined)
+  await once(app.close(), 'close')
+  assertFailure(
+    await ended(start(t, '-p', app.port, 3000)),
+    3,
+    new RegExp(`ECONNREFUSED.*start one with: groktunnel -h localhost -p ${app.port}\n`),
+  )
+})
+
+const strangers: [what: string, says: (socket: Socket) => void, message: RegExp][] = [
+  ['an HTTP server', (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'), /HTTP 200/],
+  [
+    'a server that cuts its answer',
+    (socket) => socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok'),
+    /./,
+  ],
+  ['a server that speaks something else', (socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'), /not HTTP/],
+  ['a server that closes', (socket) => socket.end(), /closed/],
+  ['a server that resets', (socket) => socket.resetAndDestroy(), /closed/],
+  [
+    'an upgrade to something else',
+    (socket) =>
+      socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'),
+    /X-Public-Host/,
+  ],
+]
+
+for (const [what, says, message] of strangers) {
+  test(`${what} is not taken for groktunnel, exit code 3`, async (t) => {
+    const stranger = await tcpApp(t, (socket) => socket.once('data', () => says(socket)))
+    const run = await ended(start(t, '-p', stranger.port, 3000))
+    assertFailure(run, 3, /expected a groktunnel server at localhost:\d+, got .*check -h and -p/)
+    assert.match(run.stderr, message)
+  })
+}
+
+test('a name that stays taken is exit code 5, a refusal for another reason 4, the server’s words made printable', async (t) => {
+  const refusals: [number, string, number][] = [
+    [409, 'name-taken', 5],
+    [401, 'unauthorized', 4],
+  ]
+  for (const [status, code, exitCode] of refusals) {
+    const body = JSON.stringify({ code, message: 'no\u001b[31m\r\nat x:1:1' })
+    const says = `HTTP/1.1 ${status} No\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+    const stranger = await tcpApp(t, (socket) => socket.once('data', () => socket.end(says)))
+    const run = await ended(start(t, '-p', stranger.port, 3000))
+    assert.equal(run.code, exitCode)
+    assert.match(run.stderr, /^groktunnel: no[^\n]*\n$/)
+    assert.ok(!run.stderr.includes('\u001b') && !run.stderr.includes('\r'))
+    assert.equal(run.stdout, '')
+  }
+})
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  test(`the client prints its URL on stdout and nothing else; ${signal} ends both sides with 0`, async (t) => {
+    const app = await httpApp(t, (_, response) => response.end('through both'))
+    const server = await startProgramServer(t)
+    const client = await startProgramClient(t, server.port, app.port)
+    assert.match(client.stdout, new RegExp(`^http://[a-z0-9]{10}\\.localhost:${server.port}\n$`))
+    assert.equal((await ask({ port: server.port, host: client.host })).body, 'through both')
+    client.child.kill(signal)
+    await ended(client)
+    assert.deepEqual([client.code, client.stderr], [0, `port ${app.port} http available at:\n`])
+    await until(() => server.stderr.includes('end session'), 'the end of the session in the log')
+    server.child.kill(signal)
+    await ended(server)
+    assert.deepEqual(
+      [server.code, server.stdout, server.stderr],
+      [
+        0,
+        '',
+        `groktunnel server [localhost] ready at http://localhost:${server.port}\n` +
+          `${client.host}: start session\n${client.host}: end session\n`,
+      ],
+    )
+  })
+
+  test(`${signal} while the client still connects ends it with 0`, async (t) => {
+    const silent = await tcpApp(t, () => undefined)
+    const run = start(t, '-p', silent.port, 3000)
+    await once(silent, 'connection')
+    run.child.kill(signal)
+    await ended(run)
+    assert.deepEqual([run.code, run.stdout], [0, ''])
+    assert.doesNotMatch(run.stderr, /\n[^]*\n/)
+  })
+}
+
+for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+  test(`a server ended by ${signal} ends the client with one line and exit code 3`, async (t) => {
+    const server = await startProgramServer(t)
+    const client = await startProgramClient(t, server.port, 3000)
+    server.child.kill(signal)
+    await ended(client)
+    assert.equal(client.code, 3)
+    assert.match(client.stderr, /^port 3000 http available at:\ngroktunnel: [^\n]+\n$/)
+  })
+}
+
+test('a server whose session turns to garbage ends the client with one line and exit code 3', async (t) => {
+  const stranger = await tcpApp(t, (socket) => {
+    const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: yamux\r\n'
+    socket.once('data', () => socket.end(`${head}X-Public-Host: a.localhost\r\n\r\nthis is not yamux`))
+  })
+  const run = await ended(start(t, '-p', stranger.port, 3000))
+  assert.equal(run.code, 3)
+  assert.match(run.stderr, /^port 3000 http available at:\ngroktunnel: [^\n]+\n$/)
+})
+
+test('SIGTERM ends the server with 0 also while a visitor downloads', async (t) => {
+  const app = await httpApp(t, (_, response) => void response.write('half'))
+  const server = await startProgramServer(t)
+  const client = await startProgramClient(t, server.port, app.port)
+  const one = visitor(t, server).send(`GET / HTTP/1.1\r\nHost: ${client.host}\r\n\r\n`)
+  await one.got('half')
+  server.child.kill('SIGTERM')
+  assert.equal((await ended(server)).code, 0)
+})
+
+test('a reader of stdout or stderr that goes away does not end the tunnel', async (t) => {
+  const app = await httpApp(t, (_, response) => response.end('still here'))
+  const server = await startProgramServer(t)
+  const client = await startProgramClient(t, server.port, app.port)
+  for (const { child } of [server, client]) for (const end of [child.stdout, child.stderr]) end?.destroy()
+  assert.equal((await ask({ port: server.port, host: client.host })).body, 'still here')
+  const other = await startProgramClient(t, server.port, app.port) // which the server logs, into the void
+  assert.equal((await ask({ port: server.port, host: other.host })).body, 'still here')
+})
+
+test('a stdout that is closed from the start does not end the tunnel either', async (t) => {
+  const app = await httpApp(t, (_, response) => response.end('still here'))
+  const server = await startProgramServer(t)
+  const client = start(t, '-p', server.port, app.port)
+  client.child.stdout?.destroy()
+  await until(() => server.stderr.includes('start session'), 'the session')
+  const host = /\n(\S+): start session/.exec(server.stderr)?.[1] ?? ''
+  for (let n = 0; n < 3; n++) assert.equal((await ask({ port: server.port, host })).body, 'still here')
+  assert.equal(client.code, undefined)
+})
+
+test('control characters in a name asked for never reach the log', async (t) => {
+  const server = await startProgramServer(t)
+  for (const name of ['\u001b[31mred', '\u009bred', 'a\tb', '<b>', 'x'.repeat(64), 'a.b', '%0a']) {
+    const one = visitor(t, server)
+    one.send(
+      Buffer.from(
+        `GET / HTTP/1.1\r\nHost: localhost:${server.port}\r\nConnection: Upgrade\r\nUpgrade: yamux\r\nX-Subdomain: ${name}\r\n\r\n`,
+        'latin1',
+      ),
+    )
+    await one.ended()
+    assert.match(one.text, /^HTTP\/1\.1 400 /, JSON.stringify(name))
+    assert.doesNotMatch(one.text.replace(/\r\n/g, ''), /[\x00-\x09\x0b-\x1f\x7f]/)
+  }
+  server.child.kill('SIGTERM')
+  await ended(server)
+  assert.equal(server.stderr, `groktunnel server [localhost] ready at http://localhost:${server.port}\n`)
+})
+
+test('a handshake without Upgrade is told so: 426; one that asks for a taken name: 409', async (t) => {
+  const server = await startServer(t)
+  const head = `GET / HTTP/1.1\r\nHost: localhost:${server.port}\r\nX-Subdomain: mine\r\n`
+  const plain = visitor(t, server).send(`${head}\r\n`)
+  await plain.got(/^HTTP\/1\.1 426 [^]*"code":"upgrade-required"/)
+  const upgrade = 'Connection: Upgrade\r\nUpgrade: yamux\r\n'
+  const owner = visitor(t, server).send(`${head}${upgrade}\r\n`)
+  await owner.got(/^HTTP\/1\.1 101 /)
+  const other = visitor(t, server).send(`${head}${upgrade}\r\n`)
+  await other.got(/^HTTP\/1\.1 409 [^]*"code":"name-taken"/)
+  assert.equal(await other.ended(), 'end')
+  assert.equal(owner.ending, undefined)
+})
