@@ -136,8 +136,9 @@ export class Visit {
     const asked = this.#hasBegun ? undefined : this.#asked
     if (this.#channel !== undefined) cut(this.#channel)
     this.#end()
-    if (asked === undefined) cut(this.#visitor.socket)
-    else this.#visitor.refuse(error, asked)
+    if (asked !== undefined) return this.#visitor.refuse(error, asked)
+    this.#visitor.release()
+    cut(this.#visitor.socket)
   }
 
   /** A request or an answer has come to its end. */

@@ -56,7 +56,7 @@ export class Visitor implements Asker {
     this.#visit = undefined
     this.#offer()
     while (this.#next === undefined && !this.hasEnded) await new Promise<void>((wake) => (this.#wake = wake))
-    return this.#next instanceof TunnelError ? undefined : this.#next
+    return this.#next instanceof TunnelError || this.socket.destroyed ? undefined : this.#next
   }
 
   attach(visit: Visit): void {
