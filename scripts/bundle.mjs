@@ -1,12 +1,11 @@
-// Bundles the program into dist/groktunnel.js, one executable file with no dependency to install, and puts the types
-// and the licences of what was bundled beside it. Runs after tsc, which has checked and compiled everything to build/.
+// Bundles the program into dist/groktunnel.js, one executable file with no dependency to install, and puts the
+// licences of what was bundled beside it.
 import { build } from 'esbuild'
-import { chmod, cp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 const { version } = JSON.parse(await readFile('package.json', 'utf8'))
 
-await rm('dist', { recursive: true, force: true })
 const { metafile } = await build({
   entryPoints: ['groktunnel.ts'],
   outfile: 'dist/groktunnel.js',
@@ -25,13 +24,7 @@ const { metafile } = await build({
   banner: { js: "import{createRequire as r}from'node:module';const require=r(import.meta.url);" },
 })
 await chmod('dist/groktunnel.js', 0o755)
-await copyTypes('build', 'dist', ['groktunnel.d.ts', 'join.d.ts', 'vhost.d.ts', 'subdomain.d.ts', 'lib'])
 await writeFile('dist/THIRD-PARTY.txt', await licences(metafile))
-
-async function copyTypes(from, to, names) {
-  const filter = (source) => !source.endsWith('.js')
-  for (const name of names) await cp(join(from, name), join(to, name), { recursive: true, filter })
-}
 
 async function licences({ inputs }) {
   const packages = new Set(
