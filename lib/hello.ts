@@ -53,7 +53,8 @@ function ask({ host, port, timeoutMs = 10_000, signal }: Registration, subdomain
   const where = `${host}:${port}`
   return new Promise((resolve, reject) => {
     const request = http.request({ host, port, headers, agent: false, lookup: loopbackLookup(host), signal })
-    request.setTimeout(timeoutMs, () => request.destroy(slow(where, timeoutMs)))
+    const timer = setTimeout(() => request.destroy(slow(where, timeoutMs)), timeoutMs)
+    request.on('close', () => clearTimeout(timer))
     request.on('upgrade', (response, socket, head) => {
       socket.unshift(head)
       const names = readNames(response)

@@ -59,6 +59,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   readonly #channels = new Map<number, Channel>()
   /** Channels the peer announced without a byte so far, and the window it granted: they cost us this entry. */
   readonly #announced = new Map<number, number>()
+  #arrived: Channel[] = []
   readonly #strays = new Rate(STRAY_BURST, STRAY_PER_SECOND)
   readonly #rttTimer: NodeJS.Timeout
   #strayBytes = 0
@@ -66,7 +67,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #lastId = 0
   #pings: { sentAt: number; resolve: (rttMs: number) => void }[] = []
   #pingsAnswered = 0
+  /** Pings since the peer last caught up. */
   #pongsOwed = 0
+  #drains = 0
   #isLeaving = false
   #closed = false
   #isByUs = false
@@ -105,9 +108,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     }
     const stream = await this.#muxer.createStream()
     this.#lastId = stream.streamId
-    const channel = this.#adopt(stream)
-    if (this.#closed) throw ended
-    return channel
+    if (!this.#closed) return this.#adopt(stream)
+    stream.abort(ended)
+    throw ended
   }
 
   /** One round trip in ms. Never settles when the session ends first. */
@@ -149,6 +152,10 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   forget(id: number, credit: number): void {
     this.#channels.delete(id)
     this.#strayBytes += credit
+  }
+
+  arrived(channel: Channel): void {
+    this.#arrived.push(channel)
   }
 
   // FrameSink, for the reader
@@ -238,7 +245,8 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #onPing({ flags, length }: Frame): void {
     if (flags === Flag.ack) return this.#onPong(length)
     this.#ration('pings')
-    this.#pongsOwed = this.gather.congested ? this.#pongsOwed + 1 : 0
+    this.#pongsOwed = this.#drains === this.gather.drains && this.gather.congested ? this.#pongsOwed + 1 : 0
+    this.#drains = this.gather.drains
     if (this.#pongsOwed > PONGS_OWED)
       throw new TunnelError('protocol-violation', 'pings, but answers are not read')
     this.gather.write(encodeHeader(FrameType.ping, Flag.ack, 0, length))
@@ -275,11 +283,18 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     if (this.#closed) return
     try {
       this.#reader.read(bytes)
+      this.#deliver()
     } catch (error) {
       this.destroy(
         error instanceof TunnelError ? error : new TunnelError('protocol-violation', String(error)),
       )
     }
+  }
+
+  #deliver(): void {
+    const arrived = this.#arrived
+    this.#arrived = []
+    for (const channel of arrived) channel.deliver()
   }
 
   #sendFrame(frame: Iterable<Uint8Array>): void {

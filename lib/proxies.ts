@@ -34,6 +34,7 @@ export function origins(options: ProxyOptions): (socket: Socket) => Origin | Pro
 }
 
 function trustList(entries: readonly string[]): (address: string) => boolean {
+  if (entries.length === 0) return () => false
   const list = new BlockList()
   for (const entry of entries) addRange(list, entry)
   return (address) => list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')

@@ -10,6 +10,7 @@ import { Duplex } from 'node:stream'
 import { TunnelError } from '../errors.ts'
 import { Flag } from './frames.ts'
 import type { Gather } from './gather.ts'
+import { runsOf } from './runs.ts'
 
 /** The receive window every channel starts with, fixed by the spec. */
 export const INITIAL_WINDOW_BYTES = 256 * 1024
@@ -33,6 +34,8 @@ export interface Carrier {
   readonly gather: Gather
   readonly rttMs: number
   readonly maxWindowBytes: number
+  /** The channel has something to deliver when this read is done. */
+  arrived(channel: Channel): void
   /** Grants the peer more bytes on a channel. */
   grant(id: number, bytes: number): void
   /** Takes from what windows may grow by in all; false when used up. A negative number gives back. */
@@ -48,6 +51,7 @@ export class Channel extends Duplex {
   #window = INITIAL_WINDOW_BYTES
   #credit = INITIAL_WINDOW_BYTES
   #grantedAt = performance.now()
+  #arrived: Buffer[] = []
   #small: Buffer[] = []
   #smallBytes = 0
   #remoteEnded = false
@@ -79,16 +83,27 @@ export class Channel extends Duplex {
     this.#credit -= bytes
   }
 
-  /** Payload that was announced. */
+  /** Payload that was announced. It is delivered at the end of the read that it came in. */
   receive(bytes: Buffer): void {
     if (this.destroyed || bytes.length === 0) return
-    if (this.readableFlowing === true && this.readableLength === 0) this.push(bytes)
-    else this.#keep(bytes)
+    if (this.#arrived.push(bytes) === 1) this.#carrier.arrived(this)
+  }
+
+  /** Hands on what has come, small pieces joined. */
+  deliver(): void {
+    const arrived = this.#arrived
+    if (arrived.length === 0) return
+    this.#arrived = []
+    for (const bytes of runsOf(arrived)) {
+      if (this.readableFlowing === true && this.readableLength === 0) this.push(bytes)
+      else this.#keep(bytes)
+    }
     this.#giveCredit()
   }
 
   /** Flags and send window that came from the peer. */
   control(flags: number, granted: number): void {
+    this.deliver()
     this.#stream.handleWindowUpdate({
       header: { type: 1, flag: flags, streamID: this.id, length: granted },
     })
@@ -131,6 +146,7 @@ export class Channel extends Duplex {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     if (this.#stream.status === 'open') this.#stream.abort(dropped)
+    this.#arrived = []
     this.#small = []
     this.#carrier.gather.giveUp(this)
     this.#carrier.forget(this.id, this.#remoteEnded ? 0 : this.#credit)

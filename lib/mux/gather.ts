@@ -7,12 +7,14 @@
  * served, so one greedy channel cannot starve the others).
  */
 import type { Socket } from 'node:net'
+import { runsOf } from './runs.ts'
 
-const COPY_BELOW_BYTES = 4096
 const CONGESTED_ABOVE_BYTES = 512 * 1024
 const COMPANY_MS = 1
 
 export class Gather {
+  /** How often the peer has caught up. */
+  drains = 0
   readonly #socket: Socket
   #pieces: Uint8Array[] = []
   #bytes = 0
@@ -22,7 +24,10 @@ export class Gather {
 
   constructor(socket: Socket) {
     this.#socket = socket
-    socket.on('drain', () => this.#release())
+    socket.on('drain', () => {
+      this.drains += 1
+      this.#release()
+    })
   }
 
   /** True when what waits to be sent is more than one turn's worth; ask `whenClear` before sending data. */
@@ -81,26 +86,4 @@ export class Gather {
       callback()
     }
   }
-}
-
-/** The pieces in their order, neighbours below 4 KiB joined by copying. */
-function runsOf(pieces: Uint8Array[]): Uint8Array[] {
-  if (pieces.length === 1) return pieces
-  const runs: Uint8Array[] = []
-  let small: Uint8Array[] = []
-  for (const piece of pieces) {
-    if (piece.length < COPY_BELOW_BYTES) {
-      small.push(piece)
-      continue
-    }
-    if (small.length > 0) runs.push(join(small))
-    small = []
-    runs.push(piece)
-  }
-  if (small.length > 0) runs.push(join(small))
-  return runs
-}
-
-function join(pieces: Uint8Array[]): Uint8Array {
-  return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces)
 }
