@@ -3,8 +3,8 @@
  *
  * Its one hard idea is credit. The peer may send as much as it has been granted; bytes that came but were not
  * yet read by the consumer are not granted again. So a paused reader costs at most one window of memory, stops
- * its sender, and loses nothing. The window doubles when half of it was read within one round trip: then it is
- * the window that holds the sender back, not the reader.
+ * its sender, and loses nothing. The window doubles when a quarter of it was read within one round trip: then it
+ * is the window that holds the sender back, not the reader.
  */
 import { Duplex } from 'node:stream'
 import { TunnelError } from '../errors.ts'
@@ -51,6 +51,8 @@ export class Channel extends Duplex {
   #window = INITIAL_WINDOW_BYTES
   #credit = INITIAL_WINDOW_BYTES
   #grantedAt = performance.now()
+  /** announced, not yet delivered */
+  #coming = 0
   #arrived: Buffer[] = []
   #small: Buffer[] = []
   #smallBytes = 0
@@ -81,6 +83,7 @@ export class Channel extends Duplex {
     if (this.#remoteEnded)
       throw new TunnelError('protocol-violation', `channel ${this.id}: data after its end`)
     this.#credit -= bytes
+    this.#coming += bytes
   }
 
   /** Payload that was announced. It is delivered at the end of the read that it came in. */
@@ -95,6 +98,7 @@ export class Channel extends Duplex {
     if (arrived.length === 0) return
     this.#arrived = []
     for (const bytes of runsOf(arrived)) {
+      this.#coming -= bytes.length
       if (this.readableFlowing === true && this.readableLength === 0) this.push(bytes)
       else this.#keep(bytes)
     }
@@ -202,10 +206,12 @@ export class Channel extends Duplex {
 
   #giveCredit(): void {
     if (this.#remoteEnded || this.destroyed) return
-    const read = this.#window - this.#credit - this.readableLength - this.#smallBytes
-    if (read < this.#window / 2) return
+    const held = this.readableLength + this.#smallBytes + this.#coming
+    const read = this.#window - this.#credit - held
+    if (read < this.#window / 4) return
     const now = performance.now()
-    const grown = now - this.#grantedAt < this.#carrier.rttMs ? this.#growth() : 0
+    const isHeldBack = now - this.#grantedAt < this.#carrier.rttMs
+    const grown = isHeldBack ? this.#growth() : 0
     this.#window += grown
     this.#credit += read + grown
     this.#grantedAt = now
