@@ -23,7 +23,7 @@ import { landing } from './lib/landing.ts'
 import { listen, onAbort, withPort } from './lib/listen.ts'
 import { deliver, dialer } from './lib/local.ts'
 import { Session } from './lib/mux.ts'
-import { origins } from './lib/proxies.ts'
+import { origins, trustList } from './lib/proxies.ts'
 import { helpText, type Options, parseOptions } from './lib/options.ts'
 import { isProgram, print, printLine, printUrl, untilSignal } from './lib/process.ts'
 import { version } from './lib/version.ts'
@@ -80,9 +80,11 @@ async function demo(options: Options, signal: AbortSignal): Promise<number> {
 
 /** Starts a server. Rejects with `port-in-use` or `cannot-listen`. */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
-  const { host = 'localhost', port = 9999, bind = '127.0.0.1', headTimeoutMs = 10_000, signal } = options
-  const admit = admission(options)
-  const originOf = origins(options)
+  const { port = 9999, bind = '127.0.0.1', headTimeoutMs = 10_000, signal } = options
+  const host = (options.host ?? 'localhost').toLowerCase()
+  const trusts = trustList(options.trustProxy)
+  const admit = admission(options, trusts)
+  const originOf = origins(options, trusts)
   const events = new EventEmitter<ServerEvents>()
   const tunnels = new Map<string, Session>()
   const sockets = new Set<Socket>()
@@ -128,10 +130,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   }
 
   const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    socket.on('error', () => undefined) // 'close' follows, and is heard
+    socket.on('error', ignore) // 'close' follows, and is heard
     const refusal = admit(socket)
     if (refusal !== undefined) return farewell(socket, answer(refusal))
-    sockets.add(socket.once('close', () => sockets.delete(socket)))
+    sockets.add(socket.on('close', () => sockets.delete(socket)))
     receive(socket).catch(() => socket.destroy())
   })
   const address = await listen(listener, port, bind)
@@ -172,6 +174,7 @@ export async function connect(options: ConnectOptions): Promise<Tunnel> {
   return { url: publicUrl, close, closed }
 }
 
+const ignore = () => undefined
 const serverLeft = new TunnelError('session-closed', 'the server closed the session')
 
 function noSuchTunnel(host: string): TunnelError {

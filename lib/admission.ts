@@ -5,18 +5,21 @@ import { TunnelError } from './errors.ts'
 export interface AdmissionOptions {
   /** Public connections at once; default 20,000. */
   maxConnections?: number
-  /** Of them, from one address; default 2,000, and no limit for loopback, where a proxy of one's own is. */
+  /** Of them, from one address; default 2,000, and no limit for loopback and trusted proxies. */
   maxConnectionsPerAddress?: number
 }
 
 /** Says for each new connection why it must be refused, or counts it until it closes. */
-export function admission(options: AdmissionOptions): (socket: Socket) => TunnelError | undefined {
+export function admission(
+  options: AdmissionOptions,
+  trusts: (address: string) => boolean,
+): (socket: Socket) => TunnelError | undefined {
   const { maxConnections = 20_000, maxConnectionsPerAddress } = options
   const counts = new Map<string, number>()
   let total = 0
 
   const mostFrom = (address: string) =>
-    maxConnectionsPerAddress ?? (/^(::ffff:)?127\.|^::1$/.test(address) ? Infinity : 2_000)
+    maxConnectionsPerAddress ?? (/^(::ffff:)?127\.|^::1$/.test(address) || trusts(address) ? Infinity : 2_000)
 
   return (socket) => {
     const address = socket.remoteAddress ?? ''
@@ -25,7 +28,7 @@ export function admission(options: AdmissionOptions): (socket: Socket) => Tunnel
     if (count >= mostFrom(address)) return full(`${address} has`, count)
     total += 1
     counts.set(address, count + 1)
-    socket.once('close', () => {
+    socket.on('close', () => {
       total -= 1
       const left = (counts.get(address) ?? 1) - 1
       if (left > 0) counts.set(address, left)

@@ -1,11 +1,17 @@
+export interface Late {
+  onLate(): void
+}
+
+const tell = (owner: Late): void => owner.onLate()
+
 /** A time limit on the part of something that is under way: it begins anew with each part. */
 export class Deadline {
-  readonly #onLate: () => void
+  readonly #owner: Late
   #timer: NodeJS.Timeout | undefined
   #part: number | undefined
 
-  constructor(onLate: () => void) {
-    this.#onLate = onLate
+  constructor(owner: Late) {
+    this.#owner = owner
   }
 
   /** `part` is under way and must end within `limitMs` of when it was first named here. */
@@ -13,7 +19,7 @@ export class Deadline {
     if (part === this.#part) return
     this.stop()
     this.#part = part
-    this.#timer = setTimeout(this.#onLate, limitMs)
+    this.#timer = setTimeout(tell, limitMs, this.#owner)
   }
 
   /** Nothing is under way. */

@@ -4,7 +4,7 @@
  * which sees nothing but one whole header of a peer that is trusted.
  */
 import { BlockList, isIP, type Socket } from 'node:net'
-import { V1ProxyProtocol, V2ProxyProtocol } from 'proxy-protocol-js'
+import { INETProtocol, V1ProxyProtocol, V2ProxyProtocol } from 'proxy-protocol-js'
 import { asTunnelError, TunnelError } from './errors.ts'
 import { type Origin, originOf } from './http/forwarded.ts'
 
@@ -15,14 +15,17 @@ export interface ProxyOptions {
   proxyProtocolIn?: boolean
 }
 
+export type Trusts = (address: string) => boolean
+
 const V1_BYTES = 107
 const V2_BYTES = 4096
 const V2_SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
+const LOCAL = 0x20
+const PROXY = 0x21
 const HEADER_MS = 10_000
 
-/** Tells of each new connection where it comes from. Throws `usage` on an address that is none. */
-export function origins(options: ProxyOptions): (socket: Socket) => Origin | Promise<Origin> {
-  const trusts = trustList(options.trustProxy ?? [])
+/** Tells of each new connection where it comes from. */
+export function origins(options: ProxyOptions, trusts: Trusts): (socket: Socket) => Origin | Promise<Origin> {
   return (socket) => {
     const peer = originOf(socket)
     peer.trusted = trusts(peer.address)
@@ -33,7 +36,8 @@ export function origins(options: ProxyOptions): (socket: Socket) => Origin | Pro
   }
 }
 
-function trustList(entries: readonly string[]): (address: string) => boolean {
+/** Whether an address is one of those. Throws `usage` on an entry that is no address and no range. */
+export function trustList(entries: readonly string[] = []): Trusts {
   if (entries.length === 0) return () => false
   const list = new BlockList()
   for (const entry of entries) addRange(list, entry)
@@ -41,11 +45,11 @@ function trustList(entries: readonly string[]): (address: string) => boolean {
 }
 
 function addRange(list: BlockList, entry: string): void {
-  const [address = '', bits] = entry.split('/')
+  const [address = '', bits, ...more] = entry.split('/')
   const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
   const most = family === 'ipv6' ? 128 : 32
   const prefix = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : NaN
-  if (isIP(address) === 0 || !(prefix <= most)) {
+  if (isIP(address) === 0 || !(prefix <= most) || more.length > 0) {
     throw new TunnelError(
       'usage',
       `expected an address or CIDR such as 10.0.0.0/8, got ${JSON.stringify(entry)}`,
@@ -61,7 +65,7 @@ function readProxyHeader(socket: Socket): Promise<string | undefined> {
     const timer = setTimeout(() => settle(() => reject(bad('nothing in time'))), HEADER_MS)
     const settle = (act: () => void) => {
       clearTimeout(timer)
-      socket.off('data', onData).off('close', onClose)
+      socket.off('data', onData).off('end', onClose).off('close', onClose)
       act()
     }
     const onClose = () => settle(() => reject(bad('a closed connection')))
@@ -80,7 +84,7 @@ function readProxyHeader(socket: Socket): Promise<string | undefined> {
         settle(() => reject(asTunnelError(error)))
       }
     }
-    socket.on('data', onData).on('close', onClose)
+    socket.on('data', onData).on('end', onClose).on('close', onClose)
   })
 }
 
@@ -108,25 +112,29 @@ function v1Length(bytes: Buffer): number | undefined {
 }
 
 function parseHeader(header: Buffer): string | undefined {
-  const address = header[0] === 0x50 ? parseV1(header.toString('latin1')) : parseV2(header)
-  if (address !== undefined && isIP(address) === 0) throw bad(JSON.stringify(address))
-  return address
+  return header[0] === 0x50 ? parseV1(header.toString('latin1')) : parseV2(header)
 }
 
 function parseV1(line: string): string | undefined {
-  if (line.startsWith('PROXY UNKNOWN')) return undefined
+  if (/^PROXY UNKNOWN[ \r]/.test(line)) return undefined
   try {
-    return V1ProxyProtocol.parse(line).source.ipAddress
+    const { inetProtocol, source, destination } = V1ProxyProtocol.parse(line)
+    const family = inetProtocol === INETProtocol.TCP6 ? 6 : 4
+    const isGood = [source, destination].every(
+      (peer) => isIP(peer.ipAddress) === family && peer.port <= 65535,
+    )
+    if (isGood) return source.ipAddress
   } catch {
-    throw bad(JSON.stringify(line))
+    // told below
   }
+  throw bad(JSON.stringify(line))
 }
 
 /** Version 2. A LOCAL command or a family without internet addresses is the proxy speaking for itself. */
 function parseV2(header: Buffer): string | undefined {
-  const [isProxy, family] = [header[12] === 0x21, header.readUInt8(13) >> 4]
-  if (header.readUInt8(12) >> 4 !== 2) throw bad(`version ${header.readUInt8(12) >> 4}`)
-  if (!isProxy || (family !== 1 && family !== 2)) return undefined
+  const [command, family] = [header.readUInt8(12), header.readUInt8(13) >> 4]
+  if (command !== LOCAL && command !== PROXY) throw bad(`version and command 0x${command.toString(16)}`)
+  if (command === LOCAL || (family !== 1 && family !== 2)) return undefined
   try {
     V2ProxyProtocol.parse(header)
   } catch {

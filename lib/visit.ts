@@ -70,6 +70,10 @@ export class Visit {
 
   /** Passes the requests on through `channel`, which it then owns, and the answers back. Settles like `over`. */
   follow(channel: Duplex): Promise<void> {
+    if (channel.destroyed) {
+      this.refuse(awayError)
+      return this.over
+    }
     this.#channel = channel
     channel.on('data', this.#onAnswer).on('drain', this.#onChannelDrain)
     channel.on('error', this.#onChannelError).on('end', this.#onChannelEnd).on('close', this.#onChannelClose)

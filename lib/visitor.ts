@@ -33,7 +33,7 @@ export class Visitor implements Asker {
   isSending = false
   hasEnded = false
   readonly #headTimeoutMs: number
-  readonly #deadline = new Deadline(() => this.#onLate())
+  readonly #deadline = new Deadline(this)
   readonly #reader = new RequestReader()
   /** what came from the socket and was not read yet */
   #held = NOTHING
@@ -152,7 +152,7 @@ export class Visitor implements Asker {
     this.#offer()
   }
 
-  #onLate(): void {
+  onLate(): void {
     if (!this.#reader.pending) return farewell(this.socket)
     this.#reject(
       new TunnelError('request-timeout', `expected the rest within ${this.#headTimeoutMs / 1000} s`),

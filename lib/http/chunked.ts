@@ -13,6 +13,8 @@ import type { Limits } from './limits.ts'
 import { refuse } from './refuse.ts'
 import { Section } from './section.ts'
 
+const nothing: Buffer = Buffer.alloc(0)
+
 type State = 'size' | 'extension' | 'line-lf' | 'data' | 'data-cr' | 'data-lf' | 'trailers' | 'done'
 
 const CR = 0x0d
@@ -30,7 +32,8 @@ export class ChunkedBody {
   readonly #limits: Limits
   #state: State = 'size'
   #digits = 0
-  #extension = ''
+  #extension = nothing
+  #extensionBytes = 0
   #left = 0
   #trailers: Section | undefined
 
@@ -89,20 +92,25 @@ export class ChunkedBody {
   }
 
   #stepExtension(byte: number): void {
-    const { chunkExtensionBytes } = this.#limits
     this.#state = byte === CR ? 'line-lf' : 'extension'
-    if (byte !== CR) this.#extension += String.fromCharCode(byte)
-    if (this.#extension.length > chunkExtensionBytes)
+    if (byte === CR) return
+    const { chunkExtensionBytes } = this.#limits
+    if (this.#extensionBytes === chunkExtensionBytes)
       throw badChunk(`an extension of at most ${chunkExtensionBytes} bytes`, byte)
+    if (this.#extensionBytes === this.#extension.length)
+      this.#extension = Buffer.concat([this.#extension], Math.max(64, 2 * this.#extensionBytes))
+    this.#extension[this.#extensionBytes++] = byte
   }
 
   #endLine(byte: number): void {
     this.parts++
     this.#expect(LF, byte, this.#left > 0 ? 'data' : 'trailers')
-    if (this.#extension !== '' && !extensions.test(this.#extension))
-      throw refuse('bad-request', 'chunk extensions ;name=value', this.#extension, 'RFC 9112 section 7.1.1')
+    const extension = this.#extension.toString('latin1', 0, this.#extensionBytes)
+    if (extension !== '' && !extensions.test(extension))
+      throw refuse('bad-request', 'chunk extensions ;name=value', extension, 'RFC 9112 section 7.1.1')
     this.#digits = 0
-    this.#extension = ''
+    this.#extension = nothing
+    this.#extensionBytes = 0
   }
 
   #expect(wanted: number, byte: number, next: State): void {
@@ -113,7 +121,7 @@ export class ChunkedBody {
   #readTrailers(bytes: Buffer, from: number): number {
     const { trailerBytes, fields } = this.#limits
     const limits = { bytes: trailerBytes, lines: fields, firstLineBytes: trailerBytes }
-    this.#trailers ??= new Section(limits, () => undefined)
+    this.#trailers ??= new Section(limits)
     if (this.#trailers.take(bytes, from)) {
       checkTrailers(parseFields(this.#trailers.raw.toString('latin1'), 0))
       this.#state = 'done'

@@ -15,7 +15,7 @@ import { defaultLimits, type Limits } from './limits.ts'
 import { parseRequest, parseRequestLine, type RequestHead, type RequestLine } from './request.ts'
 import { parseResponse, parseStatusLine, type ResponseHead, type StatusLine } from './response.ts'
 import { refuse } from './refuse.ts'
-import { Section, type SectionLimits } from './section.ts'
+import { Section, type SectionLimits, type SectionOwner } from './section.ts'
 
 /**
  * What the last read found.
@@ -33,32 +33,27 @@ interface Grammar<Line, Head> {
   emptyLines: number
 }
 
-class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
+class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> implements SectionOwner {
   event: Event = 'more'
   /** the last head read */
   head: Head | undefined
   readonly #grammar: Grammar<Line, Head>
   readonly #limits: Limits
-  readonly #sectionLimits: SectionLimits
-  readonly #onFirstLine: (line: string) => void
-  #section: Section
+  #section: Section | undefined
   #emptyLines = 0
   #parts = 0
   #line: Line | undefined
   #body: Body | undefined
 
-  constructor(grammar: Grammar<Line, Head>, limits: Partial<Limits>) {
+  constructor(grammar: Grammar<Line, Head>, limits: Partial<Limits> | undefined) {
     this.#grammar = grammar
-    this.#limits = { ...defaultLimits, ...limits }
-    const { headBytes, fields, requestLineBytes } = this.#limits
-    this.#sectionLimits = { bytes: headBytes, lines: fields + 1, firstLineBytes: requestLineBytes }
-    this.#onFirstLine = (line) => (this.#line = grammar.parseLine(line))
-    this.#section = new Section(this.#sectionLimits, this.#onFirstLine)
+    this.#limits = limits === undefined ? defaultLimits : { ...defaultLimits, ...limits }
   }
 
   /** In the middle of a head, a chunk's line or trailers: the peer owes us the rest, soon. */
   get pending(): boolean {
-    return this.#body === undefined ? this.#section.pending : this.#body.pending
+    if (this.#body !== undefined) return this.#body.pending
+    return this.#section?.pending === true || (this.#emptyLines > 0 && this.head === undefined)
   }
 
   /** A number that changes whenever a head, a chunk's line or a message has come to its end. */
@@ -80,7 +75,7 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
 
   /** The peer ended its side; true when that cuts no message. */
   end(): boolean {
-    return this.#body === undefined ? !this.#section.pending : this.#body.mayEnd
+    return this.#body === undefined ? !this.pending : this.#body.mayEnd
   }
 
   #endBody(body: Body): void {
@@ -97,15 +92,20 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
     this.event = 'more'
     let at = from
     while (at < bytes.length && this.event === 'more') {
-      const complete = this.#section.take(bytes, at)
-      at += this.#section.used
-      if (complete) this.#endSection(this.#section.raw)
+      const section = (this.#section ??= new Section(headLimits(this.#limits), this))
+      const complete = section.take(bytes, at)
+      at += section.used
+      if (complete) this.#endSection(section.raw)
     }
     return at - from
   }
 
+  onFirstLine(line: string): void {
+    this.#line = this.#grammar.parseLine(line)
+  }
+
   #endSection(raw: Buffer): void {
-    this.#section = new Section(this.#sectionLimits, this.#onFirstLine)
+    this.#section = undefined
     if (this.#line === undefined) return this.#skipEmptyLine()
     // Polling clients repeat a head byte for byte, and so do their answers: then nothing is read anew.
     const last = this.isRepeat(raw) ? this.head : undefined
@@ -124,10 +124,23 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> {
   }
 }
 
+/** A reader stands at the door of every connection, so what all can share is made once. */
+const defaultHeadLimits = headLimitsOf(defaultLimits)
+
+function headLimits(limits: Limits): SectionLimits {
+  return limits === defaultLimits ? defaultHeadLimits : headLimitsOf(limits)
+}
+
+function headLimitsOf({ headBytes, fields, requestLineBytes }: Limits): SectionLimits {
+  return { bytes: headBytes, lines: fields + 1, firstLineBytes: requestLineBytes }
+}
+
+const requestGrammar = { parseLine: parseRequestLine, parseHead: parseRequest, emptyLines: 1 }
+
 /** Reads requests. Throws errors whose status is the answer: 400, 405, 414, 431, 501, 505. */
 export class RequestReader extends MessageReader<RequestLine, RequestHead> {
-  constructor(limits: Partial<Limits> = {}) {
-    super({ parseLine: parseRequestLine, parseHead: parseRequest, emptyLines: 1 }, limits)
+  constructor(limits?: Partial<Limits>) {
+    super(requestGrammar, limits)
   }
 }
 
@@ -139,7 +152,7 @@ export class ResponseReader extends MessageReader<StatusLine, ResponseHead> {
   readonly #methodOf: () => string
   #method = ''
 
-  constructor(methodOf: () => string, limits: Partial<Limits> = {}) {
+  constructor(methodOf: () => string, limits?: Partial<Limits>) {
     const parseHead = (raw: Buffer, line: StatusLine) => parseResponse(raw, line, this.#method)
     super({ parseLine: parseStatusLine, parseHead, emptyLines: 0 }, limits)
     this.#methodOf = methodOf

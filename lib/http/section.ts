@@ -25,14 +25,21 @@ export interface SectionLimits {
   firstLineBytes: number
 }
 
+export interface SectionOwner {
+  /** Called as soon as the first line that is not empty has ended; may throw. */
+  onFirstLine(line: string): void
+}
+
+const nothing: Buffer = Buffer.alloc(0)
+
 /** One section, used once. In the common case it came in one read and `raw` is a view of that read. */
 export class Section {
   /** the whole section with its empty line, once `take` said true */
-  raw: Buffer = Buffer.alloc(0)
+  raw = nothing
   /** how many bytes of the last read belong to the section */
   used = 0
   readonly #limits: SectionLimits
-  readonly #onFirstLine: (line: string) => void
+  readonly #owner: SectionOwner | undefined
   #held: Buffer | undefined
   #heldBytes = 0
   #scanned = 0
@@ -40,10 +47,9 @@ export class Section {
   #lines = 0
   #afterCR = false
 
-  /** `onFirstLine` is called as soon as the first line that is not empty has ended, and may throw. */
-  constructor(limits: SectionLimits, onFirstLine: (line: string) => void) {
+  constructor(limits: SectionLimits, owner?: SectionOwner) {
     this.#limits = limits
-    this.#onFirstLine = onFirstLine
+    this.#owner = owner
   }
 
   /** Has begun: the peer owes us the rest. */
@@ -107,7 +113,7 @@ export class Section {
   }
 
   #countLine(buffer: Buffer, start: number, end: number): void {
-    if (this.#lines++ === 0) this.#onFirstLine(buffer.toString('latin1', start, end))
+    if (this.#lines++ === 0) this.#owner?.onFirstLine(buffer.toString('latin1', start, end))
     const { lines } = this.#limits
     if (this.#lines > lines)
       throw refuse('head-too-large', `at most ${lines} lines`, 'more', 'RFC 6585 section 5')
