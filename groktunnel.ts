@@ -18,6 +18,7 @@ import { answer } from './lib/answer.ts'
 import { serveSampleSite } from './lib/demo.ts'
 import { dismiss, farewell } from './lib/ending.ts'
 import { asTunnelError, TunnelError } from './lib/errors.ts'
+import type { Origin } from './lib/http/forwarded.ts'
 import { readRegistration, refuse, register, welcome } from './lib/hello.ts'
 import { landing } from './lib/landing.ts'
 import { listen, onAbort, withPort } from './lib/listen.ts'
@@ -28,7 +29,7 @@ import { helpText, type Options, parseOptions } from './lib/options.ts'
 import { isProgram, print, printLine, printUrl, untilSignal } from './lib/process.ts'
 import { version } from './lib/version.ts'
 import { checkSubdomain, newSubdomain } from './subdomain.ts'
-import { nameOf, visits } from './vhost.ts'
+import { nameOf, Visitor, visits } from './vhost.ts'
 
 export type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
 export { type ErrorCode, TunnelError } from './lib/errors.ts'
@@ -80,10 +81,10 @@ async function demo(options: Options, signal: AbortSignal): Promise<number> {
 
 /** Starts a server. Rejects with `port-in-use` or `cannot-listen`. */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
-  const { port = 9999, bind = '127.0.0.1', headTimeoutMs = 10_000, signal } = options
+  const { port = 9999, bind = '127.0.0.1', signal } = options
   const host = (options.host ?? 'localhost').toLowerCase()
   const trusts = trustList(options.trustProxy)
-  const admit = admission(options, trusts)
+  const { admit, leave } = admission(options, trusts)
   const originOf = origins(options, trusts)
   const events = new EventEmitter<ServerEvents>()
   const tunnels = new Map<string, Session>()
@@ -115,8 +116,8 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   }
 
   /** Each visit of a public connection goes to the tunnel it names. */
-  async function receive(socket: Socket): Promise<void> {
-    for await (const visit of visits(socket, { origin: await originOf(socket), headTimeoutMs })) {
+  async function receive(visitor: Visitor): Promise<void> {
+    for await (const visit of visits(visitor)) {
       const name = nameOf(visit.head.host, host)
       const session = tunnels.get(name ?? '')
       if (name === '') front.emit('connection', visit.release().resume())
@@ -129,12 +130,26 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     }
   }
 
+  const meet = (socket: Socket, origin: Origin) => void new Visitor(socket, origin, options, onFirst)
+  const onFirst = (visitor: Visitor) => void receive(visitor).catch(() => visitor.socket.destroy())
+
+  function onClosed(this: Socket): void {
+    sockets.delete(this)
+    leave(this)
+  }
+
   const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     socket.on('error', ignore) // 'close' follows, and is heard
     const refusal = admit(socket)
     if (refusal !== undefined) return farewell(socket, answer(refusal))
-    sockets.add(socket.on('close', () => sockets.delete(socket)))
-    receive(socket).catch(() => socket.destroy())
+    sockets.add(socket.on('close', onClosed))
+    const origin = originOf(socket)
+    if (origin instanceof Promise)
+      origin.then(
+        (told) => meet(socket, told),
+        () => socket.destroy(),
+      )
+    else meet(socket, origin)
   })
   const address = await listen(listener, port, bind)
   const closed = new Promise<void>((resolve) => listener.once('close', resolve))

@@ -8,13 +8,13 @@
  *   - what could be read in two ways is refused, and not a byte of it is passed on (lib/http);
  *   - an answer nobody asked for, or a byte too many, cuts the connection.
  */
-import type { Socket } from 'node:net'
 import { Visit } from './lib/visit.ts'
-import { Visitor, type VisitOptions } from './lib/visitor.ts'
+import type { Visitor } from './lib/visitor.ts'
 
-/** The visits of a public connection, one after the other. Each must be followed, refused or released. */
-export async function* visits(socket: Socket, options: VisitOptions = {}): AsyncGenerator<Visit, void> {
-  const visitor = new Visitor(socket, options)
+export { Visitor } from './lib/visitor.ts'
+
+/** The visits of a visitor, one after the other. Each must be followed, refused or released. */
+export async function* visits(visitor: Visitor): AsyncGenerator<Visit, void> {
   for (let head = await visitor.next(); head !== undefined; head = await visitor.next()) {
     const visit = new Visit(head, visitor)
     yield visit

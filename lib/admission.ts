@@ -9,11 +9,14 @@ export interface AdmissionOptions {
   maxConnectionsPerAddress?: number
 }
 
-/** Says for each new connection why it must be refused, or counts it until it closes. */
-export function admission(
-  options: AdmissionOptions,
-  trusts: (address: string) => boolean,
-): (socket: Socket) => TunnelError | undefined {
+export interface Admission {
+  /** Counts a new connection, or says why it must be refused. */
+  admit: (socket: Socket) => TunnelError | undefined
+  /** An admitted connection has closed. */
+  leave: (socket: Socket) => void
+}
+
+export function admission(options: AdmissionOptions, trusts: (address: string) => boolean): Admission {
   const { maxConnections = 20_000, maxConnectionsPerAddress } = options
   const counts = new Map<string, number>()
   let total = 0
@@ -21,21 +24,23 @@ export function admission(
   const mostFrom = (address: string) =>
     maxConnectionsPerAddress ?? (/^(::ffff:)?127\.|^::1$/.test(address) || trusts(address) ? Infinity : 2_000)
 
-  return (socket) => {
-    const address = socket.remoteAddress ?? ''
+  const admit = ({ remoteAddress: address = '' }: Socket) => {
     const count = counts.get(address) ?? 0
     if (total >= maxConnections) return full('the server has', maxConnections)
     if (count >= mostFrom(address)) return full(`${address} has`, count)
     total += 1
     counts.set(address, count + 1)
-    socket.on('close', () => {
-      total -= 1
-      const left = (counts.get(address) ?? 1) - 1
-      if (left > 0) counts.set(address, left)
-      else counts.delete(address)
-    })
     return undefined
   }
+
+  const leave = ({ remoteAddress: address = '' }: Socket) => {
+    const left = (counts.get(address) ?? 1) - 1
+    total -= 1
+    if (left > 0) counts.set(address, left)
+    else counts.delete(address)
+  }
+
+  return { admit, leave }
 }
 
 function full(who: string, connections: number): TunnelError {

@@ -12,16 +12,30 @@ interface Asker {
   fields: readonly Field[]
 }
 
+/** The answer made last. Floods of the same failure share one. */
+let last: { key: string; bytes: Buffer } = { key: '', bytes: Buffer.alloc(0) }
+
 /** The whole HTTP answer to a failed request, after which the connection is closed (RFC 9112 section 9.6). */
 export function answer(error: TunnelError, asker?: Asker): Buffer {
   const accept = asker?.fields.find(({ name }) => name.toLowerCase() === 'accept')?.value ?? ''
+  const isHead = asker?.method === 'HEAD'
+  const date = new Date().toUTCString()
+  const key = `${date} ${error.code} ${isHead} ${accept} ${error.message}`
+  if (last.key !== key) last = { key, bytes: compose(error, { accept, isHead, date }) }
+  return last.bytes
+}
+
+function compose(
+  error: TunnelError,
+  { accept, isHead, date }: { accept: string; isHead: boolean; date: string },
+): Buffer {
   const { status } = error
   const reason = STATUS_CODES[status] ?? 'Error'
   const { type, text } = bodyFor(accept, `${status} ${reason}`, error)
   const body = Buffer.from(text)
   const lines = [
     `HTTP/1.1 ${status} ${reason}`,
-    `Date: ${new Date().toUTCString()}`,
+    `Date: ${date}`,
     `Content-Type: ${type}; charset=utf-8`,
     `Content-Length: ${body.length}`,
     'Connection: close',
@@ -34,7 +48,7 @@ export function answer(error: TunnelError, asker?: Asker): Buffer {
   if (status === 503) lines.push('Retry-After: 5')
   if (status === 405) lines.push('Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH')
   const head = Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
-  return asker?.method === 'HEAD' ? head : Buffer.concat([head, body])
+  return isHead ? head : Buffer.concat([head, body])
 }
 
 function bodyFor(

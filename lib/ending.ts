@@ -17,19 +17,22 @@ export function cut(end: Duplex): void {
  */
 export function farewell(end: Duplex, lastWords?: Buffer): void {
   if (end.destroyed) return
-  end.removeAllListeners('data').on('error', () => undefined)
-  end.once('finish', () => destroyLate(end))
+  end.removeAllListeners('data').on('error', ignore)
+  end.on('finish', destroyLate)
   end.resume().end(lastWords)
 }
 
 /** A farewell to a peer that may also not read: after 5 s it is cut, whatever was not taken. */
 export function dismiss(end: Duplex): void {
   if (end.destroyed) return
-  destroyLate(end)
+  destroyLate.call(end)
   farewell(end)
 }
 
-function destroyLate(end: Duplex): void {
-  const timer = setTimeout(() => end.destroy(), FAREWELL_MS).unref()
-  end.once('close', () => clearTimeout(timer))
+function destroyLate(this: Duplex): void {
+  const timer = setTimeout(destroy, FAREWELL_MS, this).unref()
+  this.once('close', () => clearTimeout(timer))
 }
+
+const destroy = (end: Duplex) => void end.destroy()
+const ignore = () => undefined

@@ -8,7 +8,7 @@ import { answer } from './answer.ts'
 import { Deadline } from './deadline.ts'
 import { farewell } from './ending.ts'
 import { asTunnelError, TunnelError } from './errors.ts'
-import { type Origin, originOf } from './http/forwarded.ts'
+import type { Origin } from './http/forwarded.ts'
 import { RequestReader } from './http/reader.ts'
 import type { RequestHead } from './http/request.ts'
 import type { Asker, Visit } from './visit.ts'
@@ -18,13 +18,17 @@ export interface VisitOptions {
   headTimeoutMs?: number
   /** For the first byte of all; default 60,000. Then the connection is closed without a word. */
   firstByteTimeoutMs?: number
-  /** How the visitor comes to us; default plain http from the socket's own address. */
-  origin?: Origin
 }
 
 /** What may come while nothing can be passed on (a pipelined request) before the visitor is held back. */
 const HELD_BYTES = 64 * 1024
 const NOTHING: Buffer = Buffer.alloc(0)
+
+/** A socket knows its visitor, so that its listeners can be shared: closures for each are most of what it would cost. */
+const VISITOR = Symbol('visitor')
+type Visited = Socket & { [VISITOR]?: Visitor }
+
+const late = new TunnelError('request-timeout', 'expected the rest of the request sooner')
 
 /** Follows the requests of one public connection, which it owns until `release`. Its errors are heard by who made it. */
 export class Visitor implements Asker {
@@ -40,14 +44,18 @@ export class Visitor implements Asker {
   /** the request, or the refusal of what came instead, that waits for its turn */
   #next: RequestHead | TunnelError | undefined
   #visit: Visit | undefined
+  #onFirst: ((visitor: Visitor) => void) | undefined
   #wake: (() => void) | undefined
 
-  constructor(socket: Socket, options: VisitOptions) {
+  /** `onFirst` is called once, when the first head has come; never if none does. */
+  constructor(socket: Visited, origin: Origin, options: VisitOptions, onFirst: (visitor: Visitor) => void) {
     this.socket = socket
-    this.origin = options.origin ?? originOf(socket)
+    this.origin = origin
     this.#headTimeoutMs = options.headTimeoutMs ?? 10_000
+    this.#onFirst = onFirst
     this.#deadline.watch(-1, options.firstByteTimeoutMs ?? 60_000)
-    socket.on('data', this.#onData).on('end', this.#pump).on('close', this.#onClose)
+    socket[VISITOR] = this
+    socket.on('data', onData).on('end', onEnd).on('close', onClose)
     socket.resume()
   }
 
@@ -76,7 +84,7 @@ export class Visitor implements Asker {
   }
 
   release(): Buffer {
-    this.socket.off('data', this.#onData).off('end', this.#pump).off('close', this.#onClose)
+    this.socket.off('data', onData).off('end', onEnd).off('close', onClose)
     const head = this.#next === undefined || this.#next instanceof TunnelError ? NOTHING : this.#next.raw
     const held = Buffer.concat([head, this.#held])
     this.#end()
@@ -92,7 +100,7 @@ export class Visitor implements Asker {
       visit?.leave()
       return this.refuse(next)
     }
-    if (visit === undefined) return this.#wake?.()
+    if (visit === undefined) return this.#announce()
     if (visit.head.host !== next.host) return visit.leave()
     this.#next = undefined
     this.isSending = true
@@ -100,7 +108,7 @@ export class Visitor implements Asker {
   }
 
   /** Reads what is held, up to the next head. */
-  readonly #pump = (): void => {
+  #pump(): void {
     try {
       while (this.#mayRead()) this.#read()
     } catch (error) {
@@ -152,19 +160,28 @@ export class Visitor implements Asker {
     this.#offer()
   }
 
-  onLate(): void {
-    if (!this.#reader.pending) return farewell(this.socket)
-    this.#reject(
-      new TunnelError('request-timeout', `expected the rest within ${this.#headTimeoutMs / 1000} s`),
-    )
+  #announce(): void {
+    const onFirst = this.#onFirst
+    this.#onFirst = undefined
+    if (onFirst !== undefined) onFirst(this)
+    else this.#wake?.()
   }
 
-  readonly #onData = (bytes: Buffer): void => {
+  onLate(): void {
+    if (this.#reader.pending) this.#reject(late)
+    else farewell(this.socket)
+  }
+
+  onData(bytes: Buffer): void {
     this.#held = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes])
     this.#pump()
   }
 
-  readonly #onClose = (): void => {
+  onEnd(): void {
+    this.#pump()
+  }
+
+  onClose(): void {
     this.#end()
     this.#visit?.onVisitorGone()
   }
@@ -176,4 +193,16 @@ export class Visitor implements Asker {
     this.#held = NOTHING
     this.#wake?.()
   }
+}
+
+function onData(this: Visited, bytes: Buffer): void {
+  this[VISITOR]?.onData(bytes)
+}
+
+function onEnd(this: Visited): void {
+  this[VISITOR]?.onEnd()
+}
+
+function onClose(this: Visited): void {
+  this[VISITOR]?.onClose()
 }

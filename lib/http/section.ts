@@ -131,10 +131,10 @@ export class Section {
   #hold(bytes: Buffer, from: number): void {
     const { bytes: limit } = this.#limits
     const end = Math.min(this.#heldBytes + bytes.length - from, limit)
-    const held = this.#held ?? Buffer.allocUnsafeSlow(0)
+    const held = this.#held ?? nothing
     if (end > held.length) {
-      // Slow: a slice of the shared pool would keep 8 KiB alive for a few bytes
-      this.#held = Buffer.allocUnsafeSlow(Math.min(limit, Math.max(end, smallestHold, 2 * held.length)))
+      // Small ones share a slab: a buffer with memory of its own costs 300 bytes more, and slow heads come in thousands
+      this.#held = Buffer.allocUnsafe(Math.min(limit, Math.max(end, smallestHold, 2 * held.length)))
       held.copy(this.#held, 0, 0, this.#heldBytes)
     }
     bytes.copy(this.#held ?? held, this.#heldBytes, from, from + end - this.#heldBytes)
