@@ -29,7 +29,7 @@ import { helpText, type Options, parseOptions } from './lib/options.ts'
 import { isProgram, print, printLine, printUrl, untilSignal } from './lib/process.ts'
 import { version } from './lib/version.ts'
 import { checkSubdomain, newSubdomain } from './subdomain.ts'
-import { nameOf, Visitor, visits } from './vhost.ts'
+import { nameOf, patience, Visitor, visits } from './vhost.ts'
 
 export type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
 export { type ErrorCode, TunnelError } from './lib/errors.ts'
@@ -86,6 +86,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const trusts = trustList(options.trustProxy)
   const { admit, leave } = admission(options, trusts)
   const originOf = origins(options, trusts)
+  const limits = patience(options)
   const events = new EventEmitter<ServerEvents>()
   const tunnels = new Map<string, Session>()
   const sockets = new Set<Socket>()
@@ -130,7 +131,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     }
   }
 
-  const meet = (socket: Socket, origin: Origin) => void new Visitor(socket, origin, options, onFirst)
+  const meet = (socket: Socket, origin: Origin) => void new Visitor(socket, origin, limits, onFirst)
   const onFirst = (visitor: Visitor) => void receive(visitor).catch(() => visitor.socket.destroy())
 
   function onClosed(this: Socket): void {

@@ -1,30 +1,41 @@
-export interface Late {
-  onLate(): void
-}
-
-const tell = (owner: Late): void => owner.onLate()
-
-/** A time limit on the part of something that is under way: it begins anew with each part. */
-export class Deadline {
-  readonly #owner: Late
+/**
+ * One time limit for many: all may take equally long, so the first to begin is the first to be late, and one timer
+ * serves them all.
+ */
+export class Deadline<Owner> {
+  readonly #limitMs: number
+  readonly #onLate: (owner: Owner) => void
+  /** who is under way, and since when in whole ms, the oldest first */
+  readonly #since = new Map<Owner, number>()
   #timer: NodeJS.Timeout | undefined
-  #part: number | undefined
 
-  constructor(owner: Late) {
-    this.#owner = owner
+  constructor(limitMs: number, onLate: (owner: Owner) => void) {
+    this.#limitMs = limitMs
+    this.#onLate = onLate
   }
 
-  /** `part` is under way and must end within `limitMs` of when it was first named here. */
-  watch(part: number, limitMs: number): void {
-    if (part === this.#part) return
-    this.stop()
-    this.#part = part
-    this.#timer = setTimeout(tell, limitMs, this.#owner)
+  /** `owner` begins, or begins anew; `onLate` is called unless it ends in time. */
+  begin(owner: Owner): void {
+    this.#since.delete(owner)
+    this.#since.set(owner, Math.ceil(performance.now()))
+    this.#timer ??= setTimeout(this.#sweep, this.#limitMs).unref()
   }
 
-  /** Nothing is under way. */
-  stop(): void {
-    clearTimeout(this.#timer)
-    this.#part = undefined
+  end(owner: Owner): void {
+    this.#since.delete(owner)
+  }
+
+  readonly #sweep = (): void => {
+    this.#timer = undefined
+    const now = performance.now()
+    for (const [owner, since] of this.#since) {
+      const leftMs = since + this.#limitMs - now
+      if (leftMs > 0) {
+        this.#timer ??= setTimeout(this.#sweep, leftMs).unref()
+        return
+      }
+      this.#since.delete(owner)
+      this.#onLate(owner)
+    }
   }
 }

@@ -1,6 +1,7 @@
 /** The ways to end a Duplex so that its peer knows which it was: a cut, or a farewell. */
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { Deadline } from './deadline.ts'
 
 const FAREWELL_MS = 5_000
 
@@ -18,21 +19,26 @@ export function cut(end: Duplex): void {
 export function farewell(end: Duplex, lastWords?: Buffer): void {
   if (end.destroyed) return
   end.removeAllListeners('data').on('error', ignore)
-  end.on('finish', destroyLate)
+  end.on('finish', beginLeaving)
   end.resume().end(lastWords)
 }
 
 /** A farewell to a peer that may also not read: after 5 s it is cut, whatever was not taken. */
 export function dismiss(end: Duplex): void {
   if (end.destroyed) return
-  destroyLate.call(end)
+  beginLeaving.call(end)
   farewell(end)
 }
 
-function destroyLate(this: Duplex): void {
-  const timer = setTimeout(destroy, FAREWELL_MS, this).unref()
-  this.once('close', () => clearTimeout(timer))
+const leaving = new Deadline<Duplex>(FAREWELL_MS, (end) => end.destroy())
+
+function beginLeaving(this: Duplex): void {
+  leaving.begin(this)
+  this.on('close', endLeaving)
 }
 
-const destroy = (end: Duplex) => void end.destroy()
+function endLeaving(this: Duplex): void {
+  leaving.end(this)
+}
+
 const ignore = () => undefined

@@ -20,6 +20,17 @@ export interface VisitOptions {
   firstByteTimeoutMs?: number
 }
 
+/** The time limits that all visitors of a server share. */
+export interface Patience {
+  head: Deadline<Visitor>
+  firstByte: Deadline<Visitor>
+}
+
+export function patience({ headTimeoutMs = 10_000, firstByteTimeoutMs = 60_000 }: VisitOptions): Patience {
+  const onLate = (visitor: Visitor) => visitor.onLate()
+  return { head: new Deadline(headTimeoutMs, onLate), firstByte: new Deadline(firstByteTimeoutMs, onLate) }
+}
+
 /** What may come while nothing can be passed on (a pipelined request) before the visitor is held back. */
 const HELD_BYTES = 64 * 1024
 const NOTHING: Buffer = Buffer.alloc(0)
@@ -36,8 +47,9 @@ export class Visitor implements Asker {
   readonly origin: Origin
   isSending = false
   hasEnded = false
-  readonly #headTimeoutMs: number
-  readonly #deadline = new Deadline(this)
+  readonly #patience: Patience
+  /** the part that is under way and must end in time */
+  #part: number | undefined
   readonly #reader = new RequestReader()
   /** what came from the socket and was not read yet */
   #held = NOTHING
@@ -48,12 +60,12 @@ export class Visitor implements Asker {
   #wake: (() => void) | undefined
 
   /** `onFirst` is called once, when the first head has come; never if none does. */
-  constructor(socket: Visited, origin: Origin, options: VisitOptions, onFirst: (visitor: Visitor) => void) {
+  constructor(socket: Visited, origin: Origin, patience: Patience, onFirst: (visitor: Visitor) => void) {
     this.socket = socket
     this.origin = origin
-    this.#headTimeoutMs = options.headTimeoutMs ?? 10_000
+    this.#patience = patience
     this.#onFirst = onFirst
-    this.#deadline.watch(-1, options.firstByteTimeoutMs ?? 60_000)
+    patience.firstByte.begin(this)
     socket[VISITOR] = this
     socket.on('data', onData).on('end', onEnd).on('close', onClose)
     socket.resume()
@@ -123,8 +135,14 @@ export class Visitor implements Asker {
   #hold(isHeld: boolean): void {
     if (isHeld) this.socket.pause()
     else if (this.socket.isPaused()) this.socket.resume()
-    if (this.#reader.pending && !isHeld) this.#deadline.watch(this.#reader.part, this.#headTimeoutMs)
-    else if (this.#reader.head !== undefined) this.#deadline.stop()
+    this.#watch(this.#reader.pending && !isHeld ? this.#reader.part : undefined)
+  }
+
+  #watch(part: number | undefined): void {
+    if (part === this.#part) return
+    this.#part = part
+    if (part === undefined) this.#patience.head.end(this)
+    else this.#patience.head.begin(this)
   }
 
   #mayRead(): boolean {
@@ -173,6 +191,7 @@ export class Visitor implements Asker {
   }
 
   onData(bytes: Buffer): void {
+    if (this.#reader.head === undefined) this.#patience.firstByte.end(this)
     this.#held = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes])
     this.#pump()
   }
@@ -188,7 +207,8 @@ export class Visitor implements Asker {
 
   #end(): void {
     this.hasEnded = true
-    this.#deadline.stop()
+    this.#patience.firstByte.end(this)
+    this.#watch(undefined)
     this.#next = undefined
     this.#held = NOTHING
     this.#wake?.()

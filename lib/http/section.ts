@@ -12,7 +12,7 @@ import { refuse } from './refuse.ts'
 const HTAB = 0x09
 const LF = 0x0a
 const CR = 0x0d
-const smallestHold = 256
+const smallestHold = 64
 
 /** 1 for a byte that may stand inside a line: HTAB, visible ASCII, space and obs-text */
 const plain = Uint8Array.from({ length: 256 }, (_, byte) =>
