@@ -91,14 +91,14 @@ export class Visitor implements Asker {
 
   refuse(error: TunnelError, asker?: RequestHead): void {
     this.release()
-    this.socket.write(answer(error, asker))
-    farewell(this.socket)
+    farewell(this.socket, answer(error, asker))
   }
 
   release(): Buffer {
     this.socket.off('data', onData).off('end', onEnd).off('close', onClose)
-    const head = this.#next === undefined || this.#next instanceof TunnelError ? NOTHING : this.#next.raw
-    const held = Buffer.concat([head, this.#held])
+    const next = this.#next
+    const held =
+      next === undefined || next instanceof TunnelError ? this.#held : Buffer.concat([next.raw, this.#held])
     this.#end()
     return held
   }

@@ -110,7 +110,7 @@ test('pending is true while the peer owes syntax, and only then', () => {
   }
   assert.equal(reader.pending, false)
   assert.equal(pendingAfter('\r'), true, 'half an empty line')
-  assert.equal(pendingAfter('\n'), false, 'an empty line')
+  assert.equal(pendingAfter('\n'), true, 'an empty line before the first head: it was promised')
   assert.equal(pendingAfter('P'), true, 'a head')
   assert.equal(
     pendingAfter('OST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'),

@@ -12,8 +12,8 @@ import { TunnelError } from '../errors.ts'
 import { type Body, bodyOf } from './body.ts'
 import type { Framing } from './framing.ts'
 import { defaultLimits, type Limits } from './limits.ts'
-import { parseRequest, parseRequestLine, type RequestHead, type RequestLine } from './request.ts'
-import { parseResponse, parseStatusLine, type ResponseHead, type StatusLine } from './response.ts'
+import { parseRequest, parseRequestLine, type RequestHead } from './request.ts'
+import { parseResponse, parseStatusLine, type ResponseHead } from './response.ts'
 import { refuse } from './refuse.ts'
 import { Section, type SectionLimits, type SectionOwner } from './section.ts'
 
@@ -27,25 +27,26 @@ import { Section, type SectionLimits, type SectionOwner } from './section.ts'
  */
 export type Event = 'more' | 'head' | 'body' | 'end'
 
-interface Grammar<Line, Head> {
-  parseLine(line: string): Line
-  parseHead(raw: Buffer, line: Line): Head
+interface Grammar<Head> {
+  /** Throws on a first line that must be refused. What it says is read with the head: nobody holds it till then. */
+  checkLine(line: string): void
+  parseHead(raw: Buffer): Head
   emptyLines: number
 }
 
-class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> implements SectionOwner {
+class MessageReader<Head extends { framing: Framing; raw: Buffer }> implements SectionOwner {
   event: Event = 'more'
   /** the last head read */
   head: Head | undefined
-  readonly #grammar: Grammar<Line, Head>
+  readonly #grammar: Grammar<Head>
   readonly #limits: Limits
   #section: Section | undefined
   #emptyLines = 0
   #parts = 0
-  #line: Line | undefined
+  #hasFirstLine = false
   #body: Body | undefined
 
-  constructor(grammar: Grammar<Line, Head>, limits: Partial<Limits> | undefined) {
+  constructor(grammar: Grammar<Head>, limits: Partial<Limits> | undefined) {
     this.#grammar = grammar
     this.#limits = limits === undefined ? defaultLimits : { ...defaultLimits, ...limits }
   }
@@ -101,17 +102,18 @@ class MessageReader<Line, Head extends { framing: Framing; raw: Buffer }> implem
   }
 
   onFirstLine(line: string): void {
-    this.#line = this.#grammar.parseLine(line)
+    this.#grammar.checkLine(line)
+    this.#hasFirstLine = true
   }
 
   #endSection(raw: Buffer): void {
     this.#section = undefined
-    if (this.#line === undefined) return this.#skipEmptyLine()
+    if (!this.#hasFirstLine) return this.#skipEmptyLine()
     // Polling clients repeat a head byte for byte, and so do their answers: then nothing is read anew.
     const last = this.isRepeat(raw) ? this.head : undefined
-    this.head = last ?? this.#grammar.parseHead(raw, this.#line)
+    this.head = last ?? this.#grammar.parseHead(raw)
     this.#body = bodyOf(this.head.framing, this.#limits)
-    this.#line = undefined
+    this.#hasFirstLine = false
     this.#emptyLines = 0
     this.#parts++
     this.event = 'head'
@@ -135,10 +137,10 @@ function headLimitsOf({ headBytes, fields, requestLineBytes }: Limits): SectionL
   return { bytes: headBytes, lines: fields + 1, firstLineBytes: requestLineBytes }
 }
 
-const requestGrammar = { parseLine: parseRequestLine, parseHead: parseRequest, emptyLines: 1 }
+const requestGrammar = { checkLine: parseRequestLine, parseHead: parseRequest, emptyLines: 1 }
 
 /** Reads requests. Throws errors whose status is the answer: 400, 405, 414, 431, 501, 505. */
-export class RequestReader extends MessageReader<RequestLine, RequestHead> {
+export class RequestReader extends MessageReader<RequestHead> {
   constructor(limits?: Partial<Limits>) {
     super(requestGrammar, limits)
   }
@@ -148,13 +150,13 @@ export class RequestReader extends MessageReader<RequestLine, RequestHead> {
  * Reads answers. `methodOf` tells the method of the request that the next head answers; it is asked once a
  * head, also for 1xx. After a 101 everything is body for ever. Throws bad-answer (502).
  */
-export class ResponseReader extends MessageReader<StatusLine, ResponseHead> {
+export class ResponseReader extends MessageReader<ResponseHead> {
   readonly #methodOf: () => string
   #method = ''
 
   constructor(methodOf: () => string, limits?: Partial<Limits>) {
-    const parseHead = (raw: Buffer, line: StatusLine) => parseResponse(raw, line, this.#method)
-    super({ parseLine: parseStatusLine, parseHead, emptyLines: 0 }, limits)
+    const parseHead = (raw: Buffer) => parseResponse(raw, this.#method)
+    super({ checkLine: parseStatusLine, parseHead, emptyLines: 0 }, limits)
     this.#methodOf = methodOf
   }
 

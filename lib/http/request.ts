@@ -52,11 +52,12 @@ export function parseRequestLine(line: string): RequestLine {
   return { method, target, version: version === 'HTTP/1.1' ? '1.1' : '1.0' }
 }
 
-/** The whole head, `line` being its first line. Throws 400, 501. */
-export function parseRequest(raw: Buffer, line: RequestLine): RequestHead {
-  const { method, target, version } = line
+/** The whole head. Throws 400, 405, 501, 505. */
+export function parseRequest(raw: Buffer): RequestHead {
   const text = raw.toString('latin1')
-  const fields = parseFields(text, text.indexOf('\r\n') + 2)
+  const lineEnd = text.indexOf('\r\n')
+  const { method, target, version } = parseRequestLine(text.slice(0, lineEnd))
+  const fields = parseFields(text, lineEnd + 2)
   confirmRequest(raw, { method, target, fields })
   const host = parseHost(target, fields)
   const options = connectionOptions(fields)

@@ -33,10 +33,11 @@ export function parseStatusLine(line: string): StatusLine {
 }
 
 /** The whole head of an answer to a request of `method`. Throws 400, 501. */
-export function parseResponse(raw: Buffer, line: StatusLine, method: string): ResponseHead {
-  const { version, status, reason } = line
+export function parseResponse(raw: Buffer, method: string): ResponseHead {
   const text = raw.toString('latin1')
-  const fields = parseFields(text, text.indexOf('\r\n') + 2)
+  const lineEnd = text.indexOf('\r\n')
+  const { version, status, reason } = parseStatusLine(text.slice(0, lineEnd))
+  const fields = parseFields(text, lineEnd + 2)
   confirmResponse(raw, { status, fields })
   const framing = responseFraming({ version, status, fields }, method)
   const keepAlive = framing.kind !== 'until-close' && persists(version, connectionOptions(fields))
