@@ -97,8 +97,7 @@ export class ChunkedBody {
     const { chunkExtensionBytes } = this.#limits
     if (this.#extensionBytes === chunkExtensionBytes)
       throw badChunk(`an extension of at most ${chunkExtensionBytes} bytes`, byte)
-    if (this.#extensionBytes === this.#extension.length)
-      this.#extension = Buffer.concat([this.#extension], Math.max(64, 2 * this.#extensionBytes))
+    if (this.#extensionBytes === 0) this.#extension = Buffer.allocUnsafeSlow(chunkExtensionBytes)
     this.#extension[this.#extensionBytes++] = byte
   }
 
