@@ -44,6 +44,8 @@ interface SessionEvents {
 const STRAY_BURST = 10_000
 const STRAY_PER_SECOND = 1_000
 const PONGS_OWED = 64
+/** Frames in one read after which other sockets have their turn. */
+const CROWD = 500
 const RTT_EVERY_MS = 10_000
 
 export class Session extends EventEmitter<SessionEvents> implements FrameSink, Carrier {
@@ -282,13 +284,21 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #onData(bytes: Buffer): void {
     if (this.#closed) return
     try {
+      const before = this.#reader.frames
       this.#reader.read(bytes)
       this.#deliver()
+      if (this.#reader.frames - before > CROWD) this.#yield()
     } catch (error) {
       this.destroy(
         error instanceof TunnelError ? error : new TunnelError('protocol-violation', String(error)),
       )
     }
+  }
+
+  /** Node would read on, up to 2 MiB, before any other socket: a crowd of tiny frames must not hold up the rest. */
+  #yield(): void {
+    this.#socket.pause()
+    setImmediate(() => this.#socket.resume())
   }
 
   #deliver(): void {

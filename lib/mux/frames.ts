@@ -61,6 +61,9 @@ export class FrameReader {
     this.#sink = sink
   }
 
+  /** Headers read so far. */
+  frames = 0
+
   /** Reads the next bytes of the connection. Throws `protocol-violation` on an unknown version, or what the sink throws. */
   read(bytes: Buffer): void {
     let at = 0
@@ -84,6 +87,7 @@ export class FrameReader {
   }
 
   #begin(frame: Frame): void {
+    this.frames += 1
     this.#sink.onFrame(frame)
     if (frame.type !== FrameType.data) return
     if (frame.length === 0) {
