@@ -42,15 +42,31 @@ export interface ConnectOptions {
   port?: number
   /** The name to ask for; default ten random characters. */
   subdomain?: string
+  /** Keep trying also when the first connection fails; default false. */
+  wait?: boolean
   /** Aborting it closes the tunnel, or gives up on opening it. */
   signal?: AbortSignal | undefined
 }
 
-export interface Tunnel {
+export interface TunnelEvents {
+  /** The session was lost; the client redials until it is back. Once a loss. */
+  lost: [error: TunnelError]
+  /** A session is there again, after so many ms. */
+  back: [awayMs: number]
+}
+
+export interface Tunnel extends EventEmitter<TunnelEvents> {
   /** Such as `http://myapp.localhost:9999`. */
   readonly url: string
+  /** The public name, such as `myapp`. */
+  readonly subdomain: string
+  /** The last round trip to the server in ms; 0 before the first. */
+  readonly latencyMs: number
   /** Closes the tunnel; the name is free at once. Settles like `closed`. */
   close(): Promise<void>
-  /** Settles when the tunnel was closed; rejects with `session-lost` or `session-closed` when it ended otherwise. */
+  /** Settles when the tunnel was closed; rejects when it ended otherwise and will not come back. */
   readonly closed: Promise<void>
 }
+
+/** Opens a tunnel. Features of the client are wrappers of this one shape (lib/reconnect.ts). */
+export type Connect = (options: ConnectOptions) => Promise<Tunnel>
