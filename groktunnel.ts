@@ -84,12 +84,11 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const { port = 9999, bind = '127.0.0.1', signal } = options
   const host = (options.host ?? 'localhost').toLowerCase()
   const trusts = trustList(options.trustProxy)
-  const { admit, leave } = admission(options, trusts)
+  const { admit, admitted } = admission(options, trusts)
   const originOf = origins(options, trusts)
   const limits = patience(options)
   const events = new EventEmitter<ServerEvents>()
   const tunnels = new Map<string, Session>()
-  const sockets = new Set<Socket>()
 
   /** The server's own host: a page for whoever looks, and the handshake. */
   const front = http.createServer(landing(host, () => address.port))
@@ -134,16 +133,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const meet = (socket: Socket, origin: Origin) => void new Visitor(socket, origin, limits, onFirst)
   const onFirst = (visitor: Visitor) => void receive(visitor).catch(() => visitor.socket.destroy())
 
-  function onClosed(this: Socket): void {
-    sockets.delete(this)
-    leave(this)
-  }
-
   const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     socket.on('error', ignore) // 'close' follows, and is heard
     const refusal = admit(socket)
     if (refusal !== undefined) return farewell(socket, answer(refusal))
-    sockets.add(socket.on('close', onClosed))
     const origin = originOf(socket)
     if (origin instanceof Promise)
       origin.then(
@@ -159,7 +152,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     listener.close()
     for (const session of tunnels.values()) session.close()
     // Not before the visits have cut what is now only half an answer.
-    setImmediate(() => sockets.forEach(dismiss))
+    setImmediate(() => admitted().forEach(dismiss))
     return closed
   }
   onAbort(signal, close, closed)

@@ -1,6 +1,7 @@
-/** How many public connections there may be, in all and from one address. */
+/** Which public connections there are, and how many there may be, in all and from one address. */
 import type { Socket } from 'node:net'
 import { TunnelError } from './errors.ts'
+import { NumberMap } from './number-map.ts'
 
 export interface AdmissionOptions {
   /** Public connections at once; default 20,000. */
@@ -10,37 +11,45 @@ export interface AdmissionOptions {
 }
 
 export interface Admission {
-  /** Counts a new connection, or says why it must be refused. */
+  /** Counts a new connection until it closes, or says why it must be refused. */
   admit: (socket: Socket) => TunnelError | undefined
-  /** An admitted connection has closed. */
-  leave: (socket: Socket) => void
+  /** The connections that were admitted and have not closed. */
+  admitted: () => Socket[]
 }
+
+/** A socket knows its number, so that all can share one listener. */
+const NUMBER = Symbol('number')
+type Numbered = Socket & { [NUMBER]?: number }
 
 export function admission(options: AdmissionOptions, trusts: (address: string) => boolean): Admission {
   const { maxConnections = 20_000, maxConnectionsPerAddress } = options
+  const sockets = new NumberMap<Socket>()
   const counts = new Map<string, number>()
-  let total = 0
+  let newest = 0
 
   const mostFrom = (address: string) =>
     maxConnectionsPerAddress ?? (/^(::ffff:)?127\.|^::1$/.test(address) || trusts(address) ? Infinity : 2_000)
 
-  const admit = ({ remoteAddress: address = '' }: Socket) => {
+  const admit = (socket: Numbered) => {
+    const address = socket.remoteAddress ?? ''
     const count = counts.get(address) ?? 0
-    if (total >= maxConnections) return full('the server has', maxConnections)
+    if (sockets.size >= maxConnections) return full('the server has', maxConnections)
     if (count >= mostFrom(address)) return full(`${address} has`, count)
-    total += 1
+    socket[NUMBER] = ++newest
+    sockets.set(newest, socket.on('close', leave))
     counts.set(address, count + 1)
     return undefined
   }
 
-  const leave = ({ remoteAddress: address = '' }: Socket) => {
+  function leave(this: Numbered): void {
+    const address = this.remoteAddress ?? ''
     const left = (counts.get(address) ?? 1) - 1
-    total -= 1
+    sockets.delete(this[NUMBER] ?? 0)
     if (left > 0) counts.set(address, left)
     else counts.delete(address)
   }
 
-  return { admit, leave }
+  return { admit, admitted: () => sockets.values() }
 }
 
 function full(who: string, connections: number): TunnelError {

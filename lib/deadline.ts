@@ -2,11 +2,19 @@
  * One time limit for many: all may take equally long, so the first to begin is the first to be late, and one timer
  * serves them all.
  */
+import { NumberMap } from './number-map.ts'
+
+/** What `begin` gives and `end` takes. */
+export type Ticket = number
+
 export class Deadline<Owner> {
   readonly #limitMs: number
   readonly #onLate: (owner: Owner) => void
-  /** who is under way, and since when in whole ms, the oldest first */
-  readonly #since = new Map<Owner, number>()
+  readonly #owners = new NumberMap<Owner>()
+  /** since when, in whole ms */
+  readonly #since = new NumberMap<number>()
+  #oldest = 1
+  #newest = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(limitMs: number, onLate: (owner: Owner) => void) {
@@ -14,27 +22,33 @@ export class Deadline<Owner> {
     this.#onLate = onLate
   }
 
-  /** `owner` begins, or begins anew; `onLate` is called unless it ends in time. */
-  begin(owner: Owner): void {
-    this.#since.delete(owner)
-    this.#since.set(owner, Math.ceil(performance.now()))
+  /** `onLate(owner)` is called unless `end` is in time. */
+  begin(owner: Owner): Ticket {
+    const ticket = ++this.#newest
+    this.#owners.set(ticket, owner)
+    this.#since.set(ticket, Math.ceil(performance.now()))
     this.#timer ??= setTimeout(this.#sweep, this.#limitMs).unref()
+    return ticket
   }
 
-  end(owner: Owner): void {
-    this.#since.delete(owner)
+  /** Harmless where it has ended before. */
+  end(ticket: Ticket): void {
+    this.#owners.delete(ticket)
+    this.#since.delete(ticket)
   }
 
   readonly #sweep = (): void => {
     this.#timer = undefined
     const now = performance.now()
-    for (const [owner, since] of this.#since) {
-      const leftMs = since + this.#limitMs - now
+    for (; this.#oldest <= this.#newest; this.#oldest++) {
+      const owner = this.#owners.get(this.#oldest)
+      if (owner === undefined) continue
+      const leftMs = (this.#since.get(this.#oldest) ?? now) + this.#limitMs - now
       if (leftMs > 0) {
         this.#timer ??= setTimeout(this.#sweep, leftMs).unref()
         return
       }
-      this.#since.delete(owner)
+      this.end(this.#oldest)
       this.#onLate(owner)
     }
   }

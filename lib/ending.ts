@@ -33,12 +33,8 @@ export function dismiss(end: Duplex): void {
 const leaving = new Deadline<Duplex>(FAREWELL_MS, (end) => end.destroy())
 
 function beginLeaving(this: Duplex): void {
-  leaving.begin(this)
-  this.on('close', endLeaving)
-}
-
-function endLeaving(this: Duplex): void {
-  leaving.end(this)
+  const ticket = leaving.begin(this)
+  this.on('close', () => leaving.end(ticket))
 }
 
 const ignore = () => undefined

@@ -20,6 +20,7 @@ import { encodeHeader, Flag, FrameReader, FrameType, GoAway, HEADER_BYTES } from
 import type { Frame, FrameSink } from './mux/frames.ts'
 import { Gather } from './mux/gather.ts'
 import { Rate } from './mux/rate.ts'
+import { NumberMap } from './number-map.ts'
 
 export type { Channel } from './mux/channel.ts'
 
@@ -58,9 +59,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   readonly #maxChannels: number
   readonly #reader = new FrameReader(this)
   readonly #muxer
-  readonly #channels = new Map<number, Channel>()
+  readonly #channels = new NumberMap<Channel>()
   /** Channels the peer announced without a byte so far, and the window it granted: they cost us this entry. */
-  readonly #announced = new Map<number, number>()
+  readonly #announced = new NumberMap<number>()
   #arrived: Channel[] = []
   readonly #strays = new Rate(STRAY_BURST, STRAY_PER_SECOND)
   readonly #rttTimer: NodeJS.Timeout
@@ -206,7 +207,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   /** The peer opens a channel. A server has no use for that; a client announces it to nobody before it speaks. */
   #onSyn({ id }: Frame): void {
-    if (this.#isOurs(id) || this.#channels.has(id) || this.#announced.has(id)) {
+    if (this.#isOurs(id) || this.#channels.get(id) !== undefined || this.#announced.get(id) !== undefined) {
       throw new TunnelError(
         'protocol-violation',
         `channel ${id} cannot be opened by the peer, or is open already`,
@@ -331,7 +332,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#rttTimer)
-    for (const channel of [...this.#channels.values()]) channel.cut(this.#error ?? ended)
+    for (const channel of this.#channels.values()) channel.cut(this.#error ?? ended)
     this.#announced.clear()
   }
 }

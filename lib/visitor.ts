@@ -5,7 +5,7 @@
  */
 import type { Socket } from 'node:net'
 import { answer } from './answer.ts'
-import { Deadline } from './deadline.ts'
+import { Deadline, type Ticket } from './deadline.ts'
 import { farewell } from './ending.ts'
 import { asTunnelError, TunnelError } from './errors.ts'
 import type { Origin } from './http/forwarded.ts'
@@ -50,6 +50,8 @@ export class Visitor implements Asker {
   readonly #patience: Patience
   /** the part that is under way and must end in time */
   #part: number | undefined
+  #partDue: Ticket = 0
+  readonly #firstByteDue: Ticket
   readonly #reader = new RequestReader()
   /** what came from the socket and was not read yet */
   #held = NOTHING
@@ -65,7 +67,7 @@ export class Visitor implements Asker {
     this.origin = origin
     this.#patience = patience
     this.#onFirst = onFirst
-    patience.firstByte.begin(this)
+    this.#firstByteDue = patience.firstByte.begin(this)
     socket[VISITOR] = this
     socket.on('data', onData).on('end', onEnd).on('close', onClose)
     socket.resume()
@@ -141,8 +143,8 @@ export class Visitor implements Asker {
   #watch(part: number | undefined): void {
     if (part === this.#part) return
     this.#part = part
-    if (part === undefined) this.#patience.head.end(this)
-    else this.#patience.head.begin(this)
+    this.#patience.head.end(this.#partDue)
+    if (part !== undefined) this.#partDue = this.#patience.head.begin(this)
   }
 
   #mayRead(): boolean {
@@ -191,7 +193,7 @@ export class Visitor implements Asker {
   }
 
   onData(bytes: Buffer): void {
-    if (this.#reader.head === undefined) this.#patience.firstByte.end(this)
+    if (this.#reader.head === undefined) this.#patience.firstByte.end(this.#firstByteDue)
     this.#held = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes])
     this.#pump()
   }
@@ -207,7 +209,7 @@ export class Visitor implements Asker {
 
   #end(): void {
     this.hasEnded = true
-    this.#patience.firstByte.end(this)
+    this.#patience.firstByte.end(this.#firstByteDue)
     this.#watch(undefined)
     this.#next = undefined
     this.#held = NOTHING

@@ -10,7 +10,7 @@ import type { Socket } from 'node:net'
 import { runsOf } from './runs.ts'
 
 const CONGESTED_ABOVE_BYTES = 512 * 1024
-const COMPANY_MS = 1
+const COMPANY_MS = 5
 
 export class Gather {
   /** How often the peer has caught up. */
@@ -51,7 +51,7 @@ export class Gather {
     setImmediate(() => this.flush())
   }
 
-  /** For what nobody waits for: it goes with the next write, or alone after a millisecond. */
+  /** For what nobody waits for: it goes with the next write, or alone after 5 ms. */
   writeLate(piece: Uint8Array): void {
     this.#add(piece)
     this.#late ??= setTimeout(() => this.flush(), COMPANY_MS)
