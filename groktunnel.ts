@@ -8,30 +8,44 @@
  *
  * This file is also the package: `import { serve, connect } from 'groktunnel'`. Used so, it neither exits nor prints.
  */
+import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import http from 'node:http'
-import net from 'node:net'
-import type { Socket } from 'node:net'
-import type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
+import net, { type Socket } from 'node:net'
 import { admission } from './lib/admission.ts'
 import { answer } from './lib/answer.ts'
+import type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
+import { readCertificates } from './lib/certificates.ts'
+import { proxyAgent } from './lib/connect-proxy.ts'
 import { serveSampleSite } from './lib/demo.ts'
-import { dismiss, farewell } from './lib/ending.ts'
-import { asTunnelError, TunnelError } from './lib/errors.ts'
-import type { Origin } from './lib/http/forwarded.ts'
+import { drain } from './lib/drain.ts'
+import { farewell } from './lib/ending.ts'
+import { environment } from './lib/environment.ts'
+import { asTunnelError } from './lib/errors.ts'
+import { Heartbeat } from './lib/heartbeat.ts'
 import { readRegistration, refuse, register, welcome } from './lib/hello.ts'
+import { loadKey, newKey } from './lib/key.ts'
 import { landing } from './lib/landing.ts'
-import { listen, onAbort, withPort } from './lib/listen.ts'
+import { listen } from './lib/listen.ts'
 import { deliver, dialer } from './lib/local.ts'
+import { logServer, logTunnel } from './lib/log.ts'
 import { Session } from './lib/mux.ts'
-import { origins, trustList } from './lib/proxies.ts'
+import { Names } from './lib/names.ts'
 import { helpText, type Options, parseOptions } from './lib/options.ts'
-import { isProgram, print, printLine, printUrl, untilSignal } from './lib/process.ts'
+import { isProgram, onReload, print, printLine, untilSignal } from './lib/process.ts'
+import { clientAddress, origins, trustList } from './lib/proxies.ts'
+import { reconnecting } from './lib/reconnect.ts'
+import { Registrations } from './lib/registrations.ts'
+import { siteOf } from './lib/site.ts'
+import { stateFile } from './lib/state-file.ts'
+import { secure } from './lib/tls.ts'
+import { readToken, tokens } from './lib/tokens.ts'
+import { SessionTunnel } from './lib/tunnel.ts'
 import { version } from './lib/version.ts'
 import { checkSubdomain, newSubdomain } from './subdomain.ts'
-import { nameOf, patience, Visitor, visits } from './vhost.ts'
+import { nameOf, reception, Visitor, visits } from './vhost.ts'
 
-export type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
+export type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel, TunnelEvents } from './lib/api.ts'
 export { type ErrorCode, TunnelError } from './lib/errors.ts'
 
 /** The program: reads the command line, runs one of the modes until it is told to stop. Returns the exit code. */
@@ -41,10 +55,8 @@ async function main(argv: string[]): Promise<number> {
     const options = parseOptions(argv)
     if (options.help) return print(helpText())
     if (options.version) return print(`${version}\n`)
-    if (options.demo) return await demo(options, signal)
-    return options.local === undefined
-      ? await server(options, signal)
-      : await client(options, options.local, signal)
+    await (options.demo ? demo : options.local === undefined ? server : client)(options, signal)
+    return 0
   } catch (error) {
     if (signal.aborted) return 0
     const { message, exitCode } = asTunnelError(error)
@@ -53,141 +65,136 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
-async function server(options: Options, signal: AbortSignal): Promise<number> {
-  const running = await serve({ ...options, signal })
-  printLine(`groktunnel server [${options.host}] ready at ${running.url}`)
-  running.on('start', (publicHost) => printLine(`${publicHost}: start session`))
-  running.on('end', (publicHost, error) =>
-    printLine(`${publicHost}: end session${error ? ` (${error.message})` : ''}`),
-  )
+async function server(options: Options, signal: AbortSignal): Promise<void> {
+  const running = await serve({ ...options, ...environment.server(options), signal })
+  logServer(running, options)
+  onReload(() => running.reload())
   await running.closed
-  return 0
 }
 
-async function client(options: Options, local: number, signal: AbortSignal): Promise<number> {
-  const tunnel = await connect({ ...options, local, signal })
-  printLine(`port ${local} http available at:`)
-  printUrl(tunnel.url)
+async function client(options: Options, signal: AbortSignal): Promise<void> {
+  const { key, warning } = await loadKey({ ...environment, server: options.host })
+  if (warning !== undefined) printLine(warning)
+  const tunnel = await connect({ local: 0, ...options, ...environment.client(options), key, signal })
+  logTunnel(tunnel, `port ${options.local} http available at:`)
   await tunnel.closed
-  return 0
 }
 
 /** Both modes in one process, and a site to show where there is none. */
-async function demo(options: Options, signal: AbortSignal): Promise<number> {
+async function demo(options: Options, signal: AbortSignal): Promise<void> {
   const { port } = await serve({ ...options, signal }).catch(() => serve({ ...options, port: 0, signal }))
   const local = options.local ?? (await serveSampleSite(signal))
-  return client({ ...options, port }, local, signal)
+  await client({ ...options, port, local }, signal)
 }
 
-/** Starts a server. Rejects with `port-in-use` or `cannot-listen`. */
+/** Starts a server. Rejects with `usage` or `cannot-listen`. */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
-  const { port = 9999, bind = '127.0.0.1', signal } = options
-  const host = (options.host ?? 'localhost').toLowerCase()
-  const trusts = trustList(options.trustProxy)
-  const { admit, admitted } = admission(options, trusts)
-  const originOf = origins(options, trusts)
-  const limits = patience(options)
+  const { port: asked = 9999, bind = '127.0.0.1', maxConnectionsPerTunnel = 5_000 } = options
   const events = new EventEmitter<ServerEvents>()
-  const tunnels = new Map<string, Session>()
+  const onFault = (error: unknown) => void events.emit('fault', asTunnelError(error))
+  const trusts = trustList(options.trustProxy)
+  const originOf = origins(options, trusts)
+  const door = admission(options, trusts)
+  const tls = secure(options)
+  const holders = tokens(options)
+  const registrations = new Registrations(options)
+  const heartbeat = new Heartbeat(options)
+  const state = stateFile(options.stateFile, onFault)
+  const names = new Names(options, () => state.save(names.held()))
+  const sessions = new Set<Session>()
+  const onFirst = (visitor: Visitor) => void receive(visitor).catch((error) => visitor.fail(error))
+  const guests = reception(options, { onFirst, onFault })
 
   /** The server's own host: a page for whoever looks, and the handshake. */
-  const front = http.createServer(landing(host, () => address.port))
-  front.on('upgrade', (request, socket, head) => {
+  const front = http.createServer(landing(() => site))
+  front.on('upgrade', (request, socket: Socket, head) => {
     try {
-      const name = checkSubdomain(readRegistration(request) ?? newSubdomain())
-      if (tunnels.has(name)) throw new TunnelError('name-taken', `expected a free name, ${name} is taken`)
+      const address = clientAddress(request, trusts)
+      registrations.knock(address)
+      const registration = readRegistration(request)
+      const name = checkSubdomain(registration.subdomain ?? newSubdomain())
+      const holder = holders.admit(registration.authorization, name)
+      const owner = { ...registration, isEntitled: holder?.owns(name) === true }
+      names.check(name, owner)
+      registrations.check({ ...holder, address }, names.find(name))
       socket.unshift(head)
-      startSession(name, socket as Socket)
+      const session = startSession(socket, name, holder?.maxConnections)
+      names.take(name, owner, session)
+      registrations.add(session, { ...holder, address })
     } catch (error) {
       refuse(socket, asTunnelError(error, 'bad-request'))
     }
   })
 
-  function startSession(name: string, socket: Socket): void {
-    const publicHost = withPort(`${name}.${host}`, address.port)
-    welcome(socket, publicHost, `http://${publicHost}`)
-    const session = new Session(socket, { side: 'server' })
-    tunnels.set(name, session)
+  function startSession(socket: Socket, name: string, maxChannels = maxConnectionsPerTunnel): Session {
+    const publicHost = site.hostOf(name)
+    door.release(socket)
+    welcome(socket, publicHost, site.urlOf(name))
+    const session = new Session(socket, { side: 'server', maxChannels })
+    sessions.add(session)
     events.emit('start', publicHost)
-    session.on('close', (error) => {
-      tunnels.delete(name)
-      events.emit('end', publicHost, error)
-    })
+    heartbeat.watch(session, (ms) => events.emit('latency', publicHost, ms))
+    session.on('close', (error) => sessions.delete(session) && events.emit('end', publicHost, error))
+    return session
   }
 
   /** Each visit of a public connection goes to the tunnel it names. */
   async function receive(visitor: Visitor): Promise<void> {
     for await (const visit of visits(visitor)) {
-      const name = nameOf(visit.head.host, host)
-      const session = tunnels.get(name ?? '')
+      const name = nameOf(visit.head.host, site.host)
       if (name === '') front.emit('connection', visit.release().resume())
-      else if (session === undefined) visit.refuse(noSuchTunnel(visit.head.host))
       else
-        await session.open().then(
+        await names.open(name, visit.head.host).then(
           (channel) => visit.follow(channel),
           (error) => visit.refuse(asTunnelError(error)),
         )
     }
   }
 
-  const meet = (socket: Socket, origin: Origin) => void new Visitor(socket, origin, limits, onFirst)
-  const onFirst = (visitor: Visitor) => void receive(visitor).catch(() => visitor.socket.destroy())
-
+  /** Whoever connects is let in, made known (a proxy may speak for it), and, where we speak TLS, secured. */
   const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    socket.on('error', ignore) // 'close' follows, and is heard
-    const refusal = admit(socket)
-    if (refusal !== undefined) return farewell(socket, answer(refusal))
-    const origin = originOf(socket)
-    if (origin instanceof Promise)
-      origin.then(
-        (told) => meet(socket, told),
-        () => socket.destroy(),
-      )
-    else meet(socket, origin)
+    socket.on('error', () => undefined) // 'close' follows, and is heard
+    const refusal = door.admit(socket)
+    if (refusal !== undefined) return tls === undefined ? farewell(socket, answer(refusal)) : socket.destroy()
+    greet(socket).catch(() => socket.destroy())
   })
-  const address = await listen(listener, port, bind)
-  const closed = new Promise<void>((resolve) => listener.once('close', resolve))
 
-  function close(): Promise<void> {
-    listener.close()
-    for (const session of tunnels.values()) session.close()
-    // Not before the visits have cut what is now only half an answer.
-    setImmediate(() => admitted().forEach(dismiss))
-    return closed
+  async function greet(socket: Socket): Promise<void> {
+    const origin = await originOf(socket)
+    if (tls === undefined) return void new Visitor(socket, origin, guests)
+    const secured = await tls.wrap(socket)
+    door.replace(socket, secured)
+    new Visitor(secured, { ...origin, proto: 'https' }, guests)
   }
-  onAbort(signal, close, closed)
-  return Object.assign(events, {
-    port: address.port,
-    url: `http://${withPort(host, address.port)}`,
-    close,
-    closed,
-  })
+
+  names.hold(await state.load())
+  const { port } = await listen(listener, asked, bind)
+  listener.on('error', onFault) // such as EMFILE: it goes on when there are descriptors again
+  const site = siteOf(options, port, tls === undefined ? 'http' : 'https')
+  const ends = drain({ listener, door, names, sessions, state }, options)
+  const reload = () => [tls, holders].forEach((files) => files?.reload())
+  return Object.assign(events, { port, url: site.url, isOpen: holders.isOpen, reload, ...ends })
 }
 
-/** Makes a local port public. Rejects with `unreachable`, `not-groktunnel`, or the code the server refuses with. */
-export async function connect(options: ConnectOptions): Promise<Tunnel> {
-  const { local, host = 'localhost', port = 9999, subdomain, signal } = options
-  const { socket, publicUrl } = await register({ host, port, subdomain, signal })
+/** Makes a local port public, and keeps it so. Rejects with `unreachable`, or the code the server refuses with. */
+export function connect(options: ConnectOptions): Promise<Tunnel> {
+  const client = randomUUID()
+  return reconnecting((again) => openSession(again, client))({ ...options, key: options.key ?? newKey() })
+}
+
+/** The tunnel of one session. */
+async function openSession(options: ConnectOptions, client: string): Promise<Tunnel> {
+  const { host = 'localhost', port = 9999, ca: caFile } = options
+  const ca = caFile === undefined ? undefined : readCertificates('--ca', caFile)
+  const where = { ...options, host, port, ca }
+  const token = readToken(options)
+  const agent = proxyAgent(where)
+  const { socket, subdomain, publicUrl: url } = await register({ ...where, client, token, agent })
   const session = new Session(socket, { side: 'client' })
-  const dial = dialer(local)
+  const dial = dialer(options.local)
   session.on('channel', (channel) => void deliver(channel, dial))
-  const closed = new Promise<void>((resolve, reject) => {
-    session.on('close', (error, byUs) => (byUs ? resolve() : reject(error ?? serverLeft)))
-  })
-  closed.catch(() => undefined) // nobody need listen
-  const close = () => {
-    session.close()
-    return closed
-  }
-  onAbort(signal, close, closed)
-  return { url: publicUrl, close, closed }
-}
-
-const ignore = () => undefined
-const serverLeft = new TunnelError('session-closed', 'the server closed the session')
-
-function noSuchTunnel(host: string): TunnelError {
-  return new TunnelError('no-such-tunnel', `no tunnel is open at ${host}`)
+  new Heartbeat(options).watch(session)
+  return new SessionTunnel(session, { ...options, subdomain, url })
 }
 
 if (isProgram(import.meta.url)) process.exit(await main(process.argv.slice(2)))

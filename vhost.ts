@@ -11,7 +11,7 @@
 import { Visit } from './lib/visit.ts'
 import type { Visitor } from './lib/visitor.ts'
 
-export { patience, Visitor } from './lib/visitor.ts'
+export { reception, Visitor, visitorOf } from './lib/visitor.ts'
 
 /** The visits of a visitor, one after the other. Each must be followed, refused or released. */
 export async function* visits(visitor: Visitor): AsyncGenerator<Visit, void> {

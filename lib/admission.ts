@@ -1,5 +1,6 @@
 /** Which public connections there are, and how many there may be, in all and from one address. */
 import type { Socket } from 'node:net'
+import { isLoopback } from './address.ts'
 import { TunnelError } from './errors.ts'
 import { NumberMap } from './number-map.ts'
 
@@ -13,8 +14,14 @@ export interface AdmissionOptions {
 export interface Admission {
   /** Counts a new connection until it closes, or says why it must be refused. */
   admit: (socket: Socket) => TunnelError | undefined
+  /** `secured` takes the place of the socket that it wraps. */
+  replace: (socket: Socket, secured: Socket) => void
+  /** No longer a public connection: it became a session. */
+  release: (socket: Socket) => void
   /** The connections that were admitted and have not closed. */
   admitted: () => Socket[]
+  /** Settles when there are none. */
+  emptied: () => Promise<void>
 }
 
 /** A socket knows its number, so that all can share one listener. */
@@ -26,9 +33,10 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
   const sockets = new NumberMap<Socket>()
   const counts = new Map<string, number>()
   let newest = 0
+  let onEmpty: (() => void) | undefined
 
   const mostFrom = (address: string) =>
-    maxConnectionsPerAddress ?? (/^(::ffff:)?127\.|^::1$/.test(address) || trusts(address) ? Infinity : 2_000)
+    maxConnectionsPerAddress ?? (isLoopback(address) || trusts(address) ? Infinity : 2_000)
 
   const admit = (socket: Numbered) => {
     const address = socket.remoteAddress ?? ''
@@ -41,15 +49,30 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
     return undefined
   }
 
-  function leave(this: Numbered): void {
-    const address = this.remoteAddress ?? ''
-    const left = (counts.get(address) ?? 1) - 1
-    sockets.delete(this[NUMBER] ?? 0)
-    if (left > 0) counts.set(address, left)
-    else counts.delete(address)
+  function leave(this: Socket): void {
+    release(this)
   }
 
-  return { admit, admitted: () => sockets.values() }
+  function release(socket: Numbered): void {
+    if (!sockets.delete(socket[NUMBER] ?? 0)) return
+    const address = socket.remoteAddress ?? ''
+    const left = (counts.get(address) ?? 1) - 1
+    if (left > 0) counts.set(address, left)
+    else counts.delete(address)
+    if (sockets.size === 0) onEmpty?.()
+  }
+
+  const emptied = async () => {
+    if (sockets.size > 0) await new Promise<void>((resolve) => (onEmpty = resolve))
+  }
+
+  const replace = (socket: Numbered, secured: Numbered) => {
+    const number = socket[NUMBER] ?? 0
+    secured[NUMBER] = number
+    sockets.set(number, secured)
+  }
+
+  return { admit, replace, release, admitted: () => sockets.values(), emptied }
 }
 
 function full(who: string, connections: number): TunnelError {

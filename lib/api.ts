@@ -2,17 +2,36 @@
 import type { EventEmitter } from 'node:events'
 import type { AdmissionOptions } from './admission.ts'
 import type { TunnelError } from './errors.ts'
+import type { HeartbeatOptions } from './heartbeat.ts'
+import type { NameOptions } from './names.ts'
 import type { ProxyOptions } from './proxies.ts'
+import type { RegistrationOptions } from './registrations.ts'
+import type { SiteOptions } from './site.ts'
+import type { TlsOptions } from './tls.ts'
+import type { TokenOptions } from './tokens.ts'
 
-export interface ServeOptions extends AdmissionOptions, ProxyOptions {
-  /** The server's own host name: it serves `*.host`. Default 'localhost'. */
-  host?: string
+export interface ServeOptions
+  extends
+    SiteOptions,
+    TlsOptions,
+    TokenOptions,
+    NameOptions,
+    RegistrationOptions,
+    AdmissionOptions,
+    ProxyOptions,
+    HeartbeatOptions {
   /** Default 9999; 0 picks a free one. */
   port?: number
   /** The address to listen on; default 127.0.0.1. */
   bind?: string
   /** For a request's head, a chunk's line or trailers, from the first byte on; default 10,000. Then 408. */
   headTimeoutMs?: number
+  /** Public connections at once, for each tunnel; default 5,000. Then 503. */
+  maxConnectionsPerTunnel?: number
+  /** A file that keeps the names of owners over a restart; default none. */
+  stateFile?: string | undefined
+  /** When closing: for requests under way to finish; default 10,000. */
+  graceMs?: number
   /** Aborting it closes the server. */
   signal?: AbortSignal | undefined
 }
@@ -22,28 +41,49 @@ export interface ServerEvents {
   start: [publicHost: string]
   /** Its session has ended; the error says why, unless it was an orderly goodbye. */
   end: [publicHost: string, error: TunnelError | undefined]
+  /** A round trip to a client took so many ms. */
+  latency: [publicHost: string, ms: number]
+  /** Something unexpected ended one connection, or keeps the server from a part of its work. */
+  fault: [error: TunnelError]
 }
 
 export interface Server extends EventEmitter<ServerEvents> {
   readonly port: number
   /** Where its landing page is. */
   readonly url: string
-  /** Stops listening and ends every session and public connection. Settles like `closed`. */
+  /** No token is asked for. */
+  readonly isOpen: boolean
+  /** Reads token files and certificates again. Throws `usage` when they are bad; then the old ones stay. */
+  reload(): void
+  /** Stops listening, lets requests under way finish for `graceMs`, then ends every session. Settles like `closed`. */
   close(): Promise<void>
   /** Settles when the server has closed. */
   readonly closed: Promise<void>
 }
 
-export interface ConnectOptions {
+export interface ConnectOptions extends HeartbeatOptions {
   /** The local port to make public. */
   local: number
   /** The server's own host name and port; default 'localhost' and 9999. */
   host?: string
   port?: number
+  /** Speak TLS to the server, whose certificate is verified; default false. */
+  tls?: boolean
+  /** A PEM file with the authorities to trust instead of the usual ones. */
+  ca?: string | undefined
+  /** An HTTP proxy on the way, such as `http://proxy:3128`; default HTTPS_PROXY of the environment, false for none. */
+  proxy?: string | false | undefined
   /** The name to ask for; default ten random characters. */
   subdomain?: string
+  /** Proves who owns the name, so that a later client with the same key gets it at once; default a random one. */
+  key?: string | undefined
+  /** The server's token, where it asks for one; or the file that holds it. */
+  token?: string | undefined
+  tokenFile?: string | undefined
   /** Keep trying also when the first connection fails; default false. */
   wait?: boolean
+  /** When closing: for what is open to finish; default 10,000. */
+  graceMs?: number
   /** Aborting it closes the tunnel, or gives up on opening it. */
   signal?: AbortSignal | undefined
 }
@@ -62,7 +102,7 @@ export interface Tunnel extends EventEmitter<TunnelEvents> {
   readonly subdomain: string
   /** The last round trip to the server in ms; 0 before the first. */
   readonly latencyMs: number
-  /** Closes the tunnel; the name is free at once. Settles like `closed`. */
+  /** Says goodbye (the name is free at once), lets finish what is open, and closes. Settles like `closed`. */
   close(): Promise<void>
   /** Settles when the tunnel was closed; rejects when it ended otherwise and will not come back. */
   readonly closed: Promise<void>

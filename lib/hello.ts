@@ -4,16 +4,20 @@
  * whose JSON body says `{code, message}`.
  */
 import http from 'node:http'
-import type { IncomingMessage } from 'node:http'
-import type { LookupFunction, Socket } from 'node:net'
+import type { Agent, IncomingMessage } from 'node:http'
+import https from 'node:https'
+import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { newSubdomain } from '../subdomain.ts'
 import { farewell } from './ending.ts'
+import { certificateError } from './certificates.ts'
 import { codeOf, isErrorCode, TunnelError } from './errors.ts'
 
 const PROTOCOL = 'yamux'
 const REFUSAL_BYTES = 16 * 1024
 const MAX_DRAWS = 5
+/** What a server remembers of a client's X-Tunnel-Client. */
+const CLIENT_LENGTH = 64
 
 export interface Registration {
   /** The server's own host name, and the port it listens on. */
@@ -21,6 +25,17 @@ export interface Registration {
   port: number
   /** The name asked for; where there is none, one is drawn, and another while it is taken. */
   subdomain?: string | undefined
+  /** Proves that a later registration is the same owner. */
+  key?: string | undefined
+  /** Tells the clients of one owner apart. */
+  client?: string | undefined
+  token?: string | undefined
+  /** Speak TLS; the certificate is verified. */
+  tls?: boolean | undefined
+  /** PEM certificates of authorities to trust instead of the usual ones. */
+  ca?: string | undefined
+  /** The way through an HTTP proxy. */
+  agent?: Agent | undefined
   /** Default 10,000; then `unreachable`. */
   timeoutMs?: number
   signal?: AbortSignal | undefined
@@ -29,6 +44,7 @@ export interface Registration {
 export interface Welcome {
   /** The connection, from here on yamux. */
   socket: Socket
+  subdomain: string
   publicHost: string
   publicUrl: string
 }
@@ -48,17 +64,17 @@ export async function register(registration: Registration): Promise<Welcome> {
   }
 }
 
-function ask({ host, port, timeoutMs = 10_000, signal }: Registration, subdomain: string): Promise<Welcome> {
-  const headers = { Connection: 'Upgrade', Upgrade: PROTOCOL, 'X-Subdomain': subdomain }
+function ask(registration: Registration, subdomain: string): Promise<Welcome> {
+  const { host, port, timeoutMs = 10_000 } = registration
   const where = `${host}:${port}`
   return new Promise((resolve, reject) => {
-    const request = http.request({ host, port, headers, agent: false, lookup: loopbackLookup(host), signal })
+    const request = requestFor(registration, subdomain)
     const timer = setTimeout(() => request.destroy(slow(where, timeoutMs)), timeoutMs)
     request.on('close', () => clearTimeout(timer))
     request.on('upgrade', (response, socket, head) => {
       socket.unshift(head)
       const names = readNames(response)
-      if (names !== undefined) return resolve({ socket, ...names })
+      if (names !== undefined) return resolve({ socket, subdomain, ...names })
       socket.destroy()
       reject(notGroktunnel(where, 'an upgrade without a good X-Public-Host'))
     })
@@ -66,6 +82,22 @@ function ask({ host, port, timeoutMs = 10_000, signal }: Registration, subdomain
     request.on('error', (error) => reject(unreachable(where, error)))
     request.end()
   })
+}
+
+function requestFor(registration: Registration, subdomain: string): http.ClientRequest {
+  const { host, port, key, client, token, tls = false, ca, agent = false, signal } = registration
+  const headers = {
+    Connection: 'Upgrade',
+    Upgrade: PROTOCOL,
+    'X-Subdomain': subdomain,
+    ...(key === undefined ? {} : { 'X-Tunnel-Key': key }),
+    ...(client === undefined ? {} : { 'X-Tunnel-Client': client }),
+    ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+  }
+  const options = { host, port, headers, agent, signal, lookup: loopbackLookup(host) }
+  if (!tls) return http.request(options)
+  // A server name must not be an address (RFC 6066 section 3).
+  return https.request({ ...options, ca, ...(isIP(host) === 0 ? { servername: host } : {}) })
 }
 
 /** `localhost` and `lvh.me` are loopback wherever we are, also where no resolver says so (RFC 6761 section 6.3). */
@@ -128,6 +160,8 @@ function slow(where: string, timeoutMs: number): TunnelError {
 
 function unreachable(where: string, error: Error): Error {
   if (error instanceof TunnelError || error.name === 'AbortError') return error
+  const mistrusted = certificateError(error, where)
+  if (mistrusted !== undefined) return mistrusted
   const code = codeOf(error)
   if (code.startsWith('HPE_')) return notGroktunnel(where, 'something that is not HTTP')
   if (code === 'ECONNRESET') return notGroktunnel(where, 'a connection closed without an answer')
@@ -138,11 +172,27 @@ function unreachable(where: string, error: Error): Error {
   })
 }
 
-/** The server's side: the name asked for, or undefined where the client leaves it to us. Throws the refusal. */
-export function readRegistration(request: IncomingMessage): string | undefined {
-  if (request.headers.upgrade?.toLowerCase() !== PROTOCOL) throw upgradeRequired()
-  const subdomain = request.headers['x-subdomain']
-  return typeof subdomain === 'string' && subdomain !== '' ? subdomain : undefined
+/** What a client asks with; fields that it left out or that cannot be are undefined. */
+export interface Asked {
+  subdomain: string | undefined
+  key: string | undefined
+  client: string | undefined
+  authorization: string | undefined
+}
+
+/** The server's side: what is asked for. Throws the refusal. */
+export function readRegistration({ headers }: IncomingMessage): Asked {
+  if (headers.upgrade?.toLowerCase() !== PROTOCOL) throw upgradeRequired()
+  const text = (name: string) => {
+    const value = headers[name]
+    return typeof value === 'string' && value !== '' ? value : undefined
+  }
+  return {
+    subdomain: text('x-subdomain'),
+    key: text('x-tunnel-key'),
+    client: text('x-tunnel-client')?.slice(0, CLIENT_LENGTH),
+    authorization: headers.authorization,
+  }
 }
 
 /** What a registration without an upgrade is told (RFC 9110 section 15.5.22). */

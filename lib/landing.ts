@@ -2,15 +2,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { escape, page } from './answer.ts'
 import { refuse, upgradeRequired } from './hello.ts'
+import type { Site } from './site.ts'
 
 /** A request listener for the server's own host. Every answer closes the connection, so no pool can reuse it. */
-export function landing(
-  host: string,
-  port: () => number,
-): (request: IncomingMessage, response: ServerResponse) => void {
+export function landing(site: () => Site): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
     if (request.headers['x-subdomain'] !== undefined) return refuse(request.socket, upgradeRequired())
-    const line = `npx groktunnel -h ${host} -p ${port()} 3000`
+    const line = `npx groktunnel ${site().clientOptions} 3000`
     const isBrowser = /\btext\/html\b/i.test(request.headers.accept ?? '')
     const text = `groktunnel: makes a port of your machine public here. To share port 3000:\n\n    ${line}\n`
     const html = page(

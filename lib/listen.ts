@@ -22,11 +22,6 @@ const cures: Record<string, string> = {
   ENOTFOUND: 'no such address: choose another with -b',
 }
 
-/** `host:port`, the port left out where it is http's own. */
-export function withPort(host: string, port: number): string {
-  return port === 80 ? host : `${host}:${port}`
-}
-
 /** Calls `close` when `signal` aborts, at once if it has; forgets the signal when `closed` settles. */
 export function onAbort(
   signal: AbortSignal | undefined,

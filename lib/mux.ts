@@ -6,7 +6,7 @@
  * reader and given to the channel directly: so no frame is ever held whole, credit follows the consumer, and a
  * hostile peer finds every free service rationed. Frames go out gathered.
  *
- * It does not notice dead peers and does not reconnect.
+ * It does not notice dead peers (lib/heartbeat.ts) and does not reconnect (lib/reconnect.ts).
  */
 import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
@@ -19,7 +19,7 @@ import type { Carrier, Stream } from './mux/channel.ts'
 import { encodeHeader, Flag, FrameReader, FrameType, GoAway, HEADER_BYTES } from './mux/frames.ts'
 import type { Frame, FrameSink } from './mux/frames.ts'
 import { Gather } from './mux/gather.ts'
-import { Rate } from './mux/rate.ts'
+import { Rate } from './rate.ts'
 import { NumberMap } from './number-map.ts'
 
 export type { Channel } from './mux/channel.ts'
@@ -37,6 +37,8 @@ export interface SessionOptions {
 
 interface SessionEvents {
   channel: [channel: Channel]
+  /** The peer wants no new channels and will close; those that are open go on. */
+  goodbye: []
   /** Last of all, once. The error says why; it is absent after an orderly end, by us or by the peer. */
   close: [error: TunnelError | undefined, byUs: boolean]
 }
@@ -47,13 +49,14 @@ const STRAY_PER_SECOND = 1_000
 const PONGS_OWED = 64
 /** Frames in one read after which other sockets have their turn. */
 const CROWD = 500
-const RTT_EVERY_MS = 10_000
 
 export class Session extends EventEmitter<SessionEvents> implements FrameSink, Carrier {
   readonly gather: Gather
   readonly maxWindowBytes: number
   /** The least round trip seen, in ms; 0 until the first answer, so that no window grows before. */
   rttMs = 0
+  /** The last round trip in ms. */
+  latencyMs = 0
   readonly #socket: Socket
   readonly #isServer: boolean
   readonly #maxChannels: number
@@ -64,7 +67,6 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   readonly #announced = new NumberMap<number>()
   #arrived: Channel[] = []
   readonly #strays = new Rate(STRAY_BURST, STRAY_PER_SECOND)
-  readonly #rttTimer: NodeJS.Timeout
   #strayBytes = 0
   #growthLeft: number
   #lastId = 0
@@ -73,7 +75,11 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   /** Pings since the peer last caught up. */
   #pongsOwed = 0
   #drains = 0
+  /** the peer has said goodbye */
   #isLeaving = false
+  /** we have, and it was heard */
+  #isHeard = false
+  #graceTimer: NodeJS.Timeout | undefined
   #closed = false
   #isByUs = false
   #isToldOf = false
@@ -95,8 +101,12 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     socket.on('error', (error) => (this.#error ??= lost(error)))
     socket.on('end', () => socket.destroy())
     socket.on('close', () => this.#onClose())
-    this.#rttTimer = setInterval(() => void this.ping(), RTT_EVERY_MS).unref()
     void this.ping()
+  }
+
+  /** Grows with every byte that comes from the peer. */
+  get bytesHeard(): number {
+    return this.#socket.bytesRead
   }
 
   get channelCount(): number {
@@ -122,11 +132,24 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     return new Promise((resolve) => this.#pings.push({ sentAt: performance.now(), resolve }))
   }
 
+  /** Says goodbye, and closes when the last channel has ended, or after `graceMs`. */
+  leave(graceMs: number): void {
+    if (this.#closed || this.#isByUs) return
+    this.#isByUs = true
+    this.#graceTimer = setTimeout(() => this.close(), graceMs)
+    this.#goAway(GoAway.normal)
+    // The answer comes behind the last channel that the peer opened before it heard.
+    void this.ping().then(() => {
+      this.#isHeard = true
+      if (this.channelCount === 0) this.close()
+    })
+  }
+
   /** Says goodbye, cuts what is open, and closes: `close` comes when the peer has heard it, or after 5 s. */
   close(): void {
     if (this.#closed) return
+    if (!this.#isByUs) this.#goAway(GoAway.normal)
     this.#isByUs = true
-    this.#goAway(GoAway.normal)
     this.#end()
     dismiss(this.#socket)
   }
@@ -155,6 +178,8 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   forget(id: number, credit: number): void {
     this.#channels.delete(id)
     this.#strayBytes += credit
+    // The channel's own last frame goes first.
+    if (this.#isHeard && this.channelCount === 0) setImmediate(() => this.close())
   }
 
   arrived(channel: Channel): void {
@@ -259,9 +284,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     const ping = value === this.#pingsAnswered ? this.#pings.shift() : undefined
     if (ping === undefined) throw new TunnelError('protocol-violation', 'answer to a ping that was not sent')
     this.#pingsAnswered = (this.#pingsAnswered + 1) >>> 0
-    const rttMs = performance.now() - ping.sentAt
-    this.rttMs = this.rttMs === 0 ? rttMs : Math.min(this.rttMs, rttMs)
-    ping.resolve(rttMs)
+    this.latencyMs = performance.now() - ping.sentAt
+    this.rttMs = Math.min(this.latencyMs, this.rttMs || Infinity)
+    ping.resolve(this.latencyMs)
   }
 
   /** "No new channels"; those that are open go on until the peer closes the connection. */
@@ -269,6 +294,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     if (length !== GoAway.normal)
       this.#error = new TunnelError('session-closed', `the peer gave up (code ${length})`)
     this.#ration('goodbyes')
+    if (!this.#isLeaving && length === GoAway.normal) queueMicrotask(() => this.emit('goodbye'))
     this.#isLeaving = true
   }
 
@@ -331,7 +357,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #end(): void {
     if (this.#closed) return
     this.#closed = true
-    clearInterval(this.#rttTimer)
+    clearTimeout(this.#graceTimer)
     for (const channel of this.#channels.values()) channel.cut(this.#error ?? ended)
     this.#announced.clear()
   }

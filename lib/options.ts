@@ -5,9 +5,13 @@
 import minimist from 'minimist'
 import { TunnelError } from './errors.ts'
 
+type Side = 'client' | 'server'
+
 interface Option {
   name: string
   short?: string
+  /** whose option it is; both sides' where it says nothing */
+  side?: Side
   /** what its value is called; an option without one is a switch */
   value?: string
   default?: string
@@ -15,19 +19,86 @@ interface Option {
 }
 
 export const optionTable: readonly Option[] = [
-  { name: 'host', short: 'h', value: 'HOST', default: 'localhost', help: 'the server’s own host name' },
-  { name: 'port', short: 'p', value: 'PORT', default: '9999', help: 'the server’s port' },
+  {
+    name: 'host',
+    short: 'h',
+    value: 'HOST',
+    default: 'localhost',
+    help: 'the server’s own host name; https://HOST for TLS',
+  },
+  {
+    name: 'port',
+    short: 'p',
+    value: 'PORT',
+    default: '9999',
+    help: 'the server’s port (443 for https://HOST)',
+  },
+  { name: 'heartbeat', value: 'S', default: '3', help: 'seconds between pings; a silent peer is given up' },
+  { name: 'grace', value: 'S', default: '10', help: 'seconds for what is under way when told to stop' },
+  { name: 'token-file', value: 'FILE', help: 'the token, if not in GROKTUNNEL_TOKEN' },
+  { name: 'subdomain', short: 's', side: 'client', value: 'NAME', help: 'the name to ask for' },
+  { name: 'wait', side: 'client', help: 'keep trying when the first connection fails' },
+  { name: 'tls', side: 'client', help: 'speak TLS to the server' },
+  { name: 'ca', side: 'client', value: 'FILE', help: 'trust the authorities in this PEM file instead' },
+  { name: 'proxy', side: 'client', value: 'URL', help: 'go through this HTTP proxy (HTTPS_PROXY)' },
   {
     name: 'bind',
     short: 'b',
+    side: 'server',
     value: 'ADDRESS',
     default: '127.0.0.1',
-    help: 'the address to listen on (server)',
+    help: 'the address to listen on',
   },
-  { name: 'trust-proxy', value: 'CIDR', help: 'believe these proxies (a,b,…) on who the visitor is' },
-  { name: 'proxy-protocol-in', help: 'trusted proxies send PROXY protocol v1 or v2' },
-  { name: 'max-connections', value: 'N', default: '20000', help: 'public connections at once' },
-  { name: 'max-connections-per-address', value: 'N', help: 'of them, from one address' },
+  { name: 'cert', side: 'server', value: 'FILE', help: 'speak TLS with this PEM certificate and chain' },
+  { name: 'key', side: 'server', value: 'FILE', help: 'its private key' },
+  {
+    name: 'public-url',
+    side: 'server',
+    value: 'URL',
+    help: 'what visitors see, when a proxy stands in front',
+  },
+  {
+    name: 'trust-proxy',
+    side: 'server',
+    value: 'CIDR',
+    help: 'believe these proxies (a,b,…) on who the visitor is',
+  },
+  { name: 'proxy-protocol-in', side: 'server', help: 'trusted proxies send PROXY protocol v1 or v2' },
+  { name: 'tokens', side: 'server', value: 'FILE', help: 'tokens with names and limits, in TOML' },
+  { name: 'hold', side: 'server', value: 'S', default: '60', help: 'seconds a lost name stays its owner’s' },
+  {
+    name: 'max-connections',
+    side: 'server',
+    value: 'N',
+    default: '20000',
+    help: 'public connections at once',
+  },
+  {
+    name: 'max-connections-per-address',
+    side: 'server',
+    value: 'N',
+    help: 'of them, from one address (2000; loopback: all)',
+  },
+  {
+    name: 'max-connections-per-tunnel',
+    side: 'server',
+    value: 'N',
+    default: '5000',
+    help: 'of them, for one tunnel',
+  },
+  { name: 'max-tunnels', side: 'server', value: 'N', default: '10000', help: 'tunnels at once' },
+  {
+    name: 'max-tunnels-per-address',
+    side: 'server',
+    value: 'N',
+    help: 'of them, from one address (100; loopback: all)',
+  },
+  {
+    name: 'registrations-per-minute',
+    side: 'server',
+    value: 'N',
+    help: 'from one address (300; loopback: all)',
+  },
   { name: 'demo', help: 'server, sample site and client in one process' },
   { name: 'help', help: 'show this' },
   { name: 'version', help: 'show the version' },
@@ -36,11 +107,28 @@ export const optionTable: readonly Option[] = [
 export interface Options {
   host: string
   port: number
+  tls: boolean
+  heartbeatMs: number
+  graceMs: number
+  tokenFile?: string
+  subdomain?: string
+  wait: boolean
+  ca?: string
+  proxy?: string
   bind: string
+  cert?: string
+  key?: string
+  publicUrl?: string
   trustProxy: string[]
   proxyProtocolIn: boolean
+  tokensFile?: string
+  holdMs: number
   maxConnections: number
   maxConnectionsPerAddress?: number
+  maxConnectionsPerTunnel: number
+  maxTunnels: number
+  maxTunnelsPerAddress?: number
+  registrationsPerMinute?: number
   demo: boolean
   help: boolean
   version: boolean
@@ -58,33 +146,73 @@ export function parseOptions(argv: readonly string[]): Options {
     ),
     unknown: checkKnown,
   })
-  const text = (name: string) =>
-    textOf(
-      args[name],
-      optionTable.find((option) => option.name === name),
-    )
-  const isOn = (name: string) => args[name] === true
   const [local, ...rest] = args._
-  const perAddress = text('max-connections-per-address')
-  if (isOn('proxy-protocol-in') && args['trust-proxy'] === undefined) {
+  if (rest.length > 0) throw usage(`expected one local port, got ${args._.length}: ${args._.join(' ')}`)
+  const given = (name: string) => textOf(args[name], name)
+  const isOn = (name: string) => args[name] === true
+  if (isOn('proxy-protocol-in') && given('trust-proxy') === undefined) {
     throw usage('expected --trust-proxy with --proxy-protocol-in, to know who may send it')
   }
-  if (rest.length > 0) throw usage(`expected one local port, got ${args._.length}: ${args._.join(' ')}`)
-  return {
-    host: parseHost(text('host')),
-    port: parsePort(text('port'), '-p', 0),
-    bind: text('bind'),
+  const options = {
+    ...parseWhere(given('host'), given('port'), isOn('tls')),
+    ...countsAndTimes(given),
+    tokenFile: given('token-file'),
+    subdomain: given('subdomain'),
+    wait: isOn('wait'),
+    ca: given('ca'),
+    proxy: given('proxy'),
+    bind: given('bind') ?? defaultOf('bind'),
+    cert: given('cert'),
+    key: given('key'),
+    publicUrl: given('public-url'),
     trustProxy: listOf(args['trust-proxy']),
     proxyProtocolIn: isOn('proxy-protocol-in'),
-    maxConnections: parseCount(text('max-connections'), '--max-connections'),
-    ...(perAddress === ''
-      ? {}
-      : { maxConnectionsPerAddress: parseCount(perAddress, '--max-connections-per-address') }),
+    tokensFile: given('tokens'),
     demo: isOn('demo'),
     help: isOn('help'),
     version: isOn('version'),
-    ...(local === undefined ? {} : { local: parsePort(local, 'the local port', 1) }),
+    local: local === undefined ? undefined : parsePort(local, 'the local port', 1),
   }
+  // What was not given is absent, so that it hides no default when spread.
+  return Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as unknown as Options
+}
+
+function countsAndTimes(given: (name: string) => string | undefined) {
+  const count = (name: string) => parseCount(given(name) ?? optionOf(name)?.default, name)
+  const ms = (name: string) => parseSeconds(given(name) ?? defaultOf(name), name) * 1000
+  return {
+    heartbeatMs: ms('heartbeat'),
+    graceMs: ms('grace'),
+    holdMs: ms('hold'),
+    maxConnections: count('max-connections'),
+    maxConnectionsPerAddress: count('max-connections-per-address'),
+    maxConnectionsPerTunnel: count('max-connections-per-tunnel'),
+    maxTunnels: count('max-tunnels'),
+    maxTunnelsPerAddress: count('max-tunnels-per-address'),
+    registrationsPerMinute: count('registrations-per-minute'),
+  }
+}
+
+/** `-h` may be a URL, which then says scheme and port as well. */
+function parseWhere(host: string = defaultOf('host'), port: string | undefined, tls: boolean) {
+  const scheme = /^(https?):\/\//i.exec(host)?.[1]?.toLowerCase()
+  const isTls = tls || scheme === 'https'
+  const [name = '', own] = host
+    .replace(/^https?:\/\//i, '')
+    .replace(/\/$/, '')
+    .split(/:(?=\d+$)/)
+  const usual = scheme === undefined ? defaultOf('port') : isTls ? '443' : '80'
+  return { host: parseHost(name), port: parsePort(port ?? own ?? usual, '-p', 0), tls: isTls }
+}
+
+function optionOf(name: string): Option | undefined {
+  return optionTable.find((option) => option.name === name)
+}
+
+function defaultOf(name: string): string {
+  return optionOf(name)?.default ?? ''
 }
 
 function checkKnown(argument: string): boolean {
@@ -92,13 +220,14 @@ function checkKnown(argument: string): boolean {
   return true
 }
 
-function textOf(given: unknown, option: Option | undefined): string {
-  const shown = `--${option?.name}`
-  if (given === undefined) return option?.default ?? ''
-  if (Array.isArray(given)) throw usage(`expected ${shown} once, got it ${given.length} times`)
-  if (typeof given !== 'string' || given === '')
-    throw usage(`expected ${shown} ${option?.value}, got no value`)
-  return given
+function textOf(given: unknown, name: string): string | undefined {
+  if (given === undefined) return undefined
+  // A list may be given by repeating it.
+  if (Array.isArray(given) && name !== 'trust-proxy')
+    throw usage(`expected --${name} once, got it ${given.length} times`)
+  const text = String(given)
+  if (text === '') throw usage(`expected --${name} ${optionOf(name)?.value}, got no value`)
+  return text
 }
 
 function parsePort(text: string, what: string, least: number): number {
@@ -107,9 +236,17 @@ function parsePort(text: string, what: string, least: number): number {
   throw usage(`expected ${what} to be a number from ${least} to 65535, got ${JSON.stringify(text)}`)
 }
 
-function parseCount(text: string, what: string): number {
+function parseCount(text: string | undefined, name: string): number | undefined {
+  if (text === undefined) return undefined
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
-  throw usage(`expected ${what} to be a number from 1 on, got ${JSON.stringify(text)}`)
+  throw usage(`expected --${name} to be a number from 1 on, got ${JSON.stringify(text)}`)
+}
+
+function parseSeconds(text: string, name: string): number {
+  const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(text) ? Number(text) : NaN
+  const least = name === 'heartbeat' ? 0.1 : 0
+  if (seconds >= least) return seconds
+  throw usage(`expected --${name} to be a number of seconds from ${least} on, got ${JSON.stringify(text)}`)
 }
 
 /** A list given with commas, or by repeating the option. */
@@ -133,22 +270,24 @@ function usage(message: string): TunnelError {
 
 /** What --help prints: one screen of 80 columns. */
 export function helpText(): string {
+  const linesOf = (side?: Side) => optionTable.filter((option) => option.side === side).map(helpLine)
   return `Usage: groktunnel [options] PORT    make local PORT public (client)
        groktunnel [options]         serve *.HOST (server)
        groktunnel --demo [PORT]     see it work on this machine
 
-Options:
-${optionTable.map(helpLine).join('\n')}
+${linesOf().join('\n')}
+Client:
+${linesOf('client').join('\n')}
+Server:
+${linesOf('server').join('\n')}
 
-The client prints the public URL on stdout, and nothing else; all other lines
-go to stderr.
-
-Exit codes: 0 clean end (SIGINT, SIGTERM), 1 unexpected, 2 usage, 3 server
-unreachable, 4 refused by the server, 5 name taken.
+Public URLs go to stdout, all else to stderr. GROKTUNNEL_TOKEN is the token,
+GROKTUNNEL_KEY the key that proves who owns a name. Exit codes: 0 clean end,
+1 unexpected, 2 usage, 3 server unreachable, 4 refused by it, 5 name taken.
 `
 }
 
 function helpLine({ name, short, value, default: fallback, help }: Option): string {
   const flag = `${short === undefined ? '   ' : `-${short},`} --${name}${value === undefined ? '' : ` ${value}`}`
-  return `  ${flag.padEnd(22)} ${help}${fallback === undefined ? '' : ` (${fallback})`}`
+  return ` ${flag.padEnd(23)} ${help}${fallback === undefined ? '' : ` (${fallback})`}`
 }

@@ -25,8 +25,22 @@ export function untilSignal(): AbortSignal {
   return stop.signal
 }
 
+/** Calls back on SIGHUP; what that throws is told, and nothing ends. */
+export function onReload(reload: () => void): void {
+  process.on('SIGHUP', () => {
+    try {
+      reload()
+      printLine('tokens and certificates were read again')
+    } catch (error) {
+      printLine(
+        `not read again, the old ones stay: ${String(error instanceof Error ? error.message : error)}`,
+      )
+    }
+  })
+}
+
 /** Prints what was asked for (--help, --version) and gives the exit code. */
-export function print(text: string): number {
+export function print(text: string): 0 {
   process.stdout.write(text)
   return 0
 }

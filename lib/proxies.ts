@@ -3,10 +3,12 @@
  * PROXY protocol (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt). The only importer of proxy-protocol-js,
  * which sees nothing but one whole header of a peer that is trusted.
  */
+import type { IncomingMessage } from 'node:http'
 import { BlockList, isIP, type Socket } from 'node:net'
 import { INETProtocol, V1ProxyProtocol, V2ProxyProtocol } from 'proxy-protocol-js'
 import { asTunnelError, TunnelError } from './errors.ts'
-import { type Origin, originOf } from './http/forwarded.ts'
+import { type Origin, originOf as httpOrigin } from './http/forwarded.ts'
+import { visitorOf } from './visitor.ts'
 
 export interface ProxyOptions {
   /** Addresses and CIDR ranges of proxies whose word is taken; default none. */
@@ -27,13 +29,21 @@ const HEADER_MS = 10_000
 /** Tells of each new connection where it comes from. */
 export function origins(options: ProxyOptions, trusts: Trusts): (socket: Socket) => Origin | Promise<Origin> {
   return (socket) => {
-    const peer = originOf(socket)
+    const peer = httpOrigin(socket)
     peer.trusted = trusts(peer.address)
     if (options.proxyProtocolIn !== true || !peer.trusted) return peer
     return readProxyHeader(socket).then((told) => {
       return told === undefined ? peer : { ...peer, address: told, trusted: trusts(told) }
     })
   }
+}
+
+/** Who speaks to us through proxies that we trust: the last address that is not one of theirs. */
+export function clientAddress({ headers, socket }: IncomingMessage, trusts: Trusts): string {
+  const origin = visitorOf(socket)?.origin ?? httpOrigin(socket)
+  const told = origin.trusted ? String(headers['x-forwarded-for'] ?? '').split(',') : []
+  const hops = told.map((hop) => hop.trim()).filter((hop) => isIP(hop) !== 0)
+  return hops.findLast((hop) => !trusts(hop)) ?? hops[0] ?? origin.address
 }
 
 /** Whether an address is one of those. Throws `usage` on an entry that is no address and no range. */

@@ -26,12 +26,16 @@ export interface Asker {
   readonly isSending: boolean
   /** The visitor has ended its side, or the socket was let go, and nothing waits. */
   readonly hasEnded: boolean
+  /** The connection is to close after this answer. */
+  readonly isLast: boolean
   /** From now on requests go to `visit`, beginning with the one that waits. */
   attach(visit: Visit): void
   /** Something has passed, so what waits may go on. */
   turn(): void
   /** Answers `asker` in our own words and closes the connection. */
   refuse(error: TunnelError, asker?: RequestHead): void
+  /** Tells of a fault of ours. */
+  report(error: TunnelError): void
   /** Lets go of the socket; what was read from it and not passed on is returned. */
   release(): Buffer
 }
@@ -141,6 +145,7 @@ export class Visit {
     if (this.#channel !== undefined) cut(this.#channel)
     this.#end()
     if (asked !== undefined) return this.#visitor.refuse(error, asked)
+    this.#visitor.report(error)
     this.#visitor.release()
     cut(this.#visitor.socket)
   }
@@ -148,9 +153,10 @@ export class Visit {
   /** A request or an answer has come to its end. */
   settle(): void {
     if (this.#asked !== undefined || this.#isOver) return
-    if (this.#isClosing && this.#visitor.isSending && !this.#visitor.hasEnded) {
+    const isClosing = this.#isClosing || this.#visitor.isLast
+    if (isClosing && this.#visitor.isSending && !this.#visitor.hasEnded) {
       this.#visitor.socket.end()
-    } else if (this.#isClosing || this.#visitor.hasEnded) {
+    } else if (isClosing || this.#visitor.hasEnded) {
       this.leave()
       this.#visitor.release()
       farewell(this.#visitor.socket)

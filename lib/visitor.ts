@@ -20,15 +20,26 @@ export interface VisitOptions {
   firstByteTimeoutMs?: number
 }
 
-/** The time limits that all visitors of a server share. */
-export interface Patience {
-  head: Deadline<Visitor>
-  firstByte: Deadline<Visitor>
+/** What all visitors of a server share: their time limits, and who hears of them. */
+export interface Reception {
+  readonly head: Deadline<Visitor>
+  readonly firstByte: Deadline<Visitor>
+  /** The first head of a visitor has come; never called if none does. */
+  readonly onFirst: (visitor: Visitor) => void
+  /** A fault of ours has ended a connection. */
+  readonly onFault: (error: TunnelError) => void
 }
 
-export function patience({ headTimeoutMs = 10_000, firstByteTimeoutMs = 60_000 }: VisitOptions): Patience {
+export function reception(
+  { headTimeoutMs = 10_000, firstByteTimeoutMs = 60_000 }: VisitOptions,
+  hears: Pick<Reception, 'onFirst' | 'onFault'>,
+): Reception {
   const onLate = (visitor: Visitor) => visitor.onLate()
-  return { head: new Deadline(headTimeoutMs, onLate), firstByte: new Deadline(firstByteTimeoutMs, onLate) }
+  return {
+    ...hears,
+    head: new Deadline(headTimeoutMs, onLate),
+    firstByte: new Deadline(firstByteTimeoutMs, onLate),
+  }
 }
 
 /** What may come while nothing can be passed on (a pipelined request) before the visitor is held back. */
@@ -47,7 +58,8 @@ export class Visitor implements Asker {
   readonly origin: Origin
   isSending = false
   hasEnded = false
-  readonly #patience: Patience
+  isLast = false
+  readonly #reception: Reception
   /** the part that is under way and must end in time */
   #part: number | undefined
   #partDue: Ticket = 0
@@ -58,16 +70,14 @@ export class Visitor implements Asker {
   /** the request, or the refusal of what came instead, that waits for its turn */
   #next: RequestHead | TunnelError | undefined
   #visit: Visit | undefined
-  #onFirst: ((visitor: Visitor) => void) | undefined
+  #isAnnounced = false
   #wake: (() => void) | undefined
 
-  /** `onFirst` is called once, when the first head has come; never if none does. */
-  constructor(socket: Visited, origin: Origin, patience: Patience, onFirst: (visitor: Visitor) => void) {
+  constructor(socket: Visited, origin: Origin, reception: Reception) {
     this.socket = socket
     this.origin = origin
-    this.#patience = patience
-    this.#onFirst = onFirst
-    this.#firstByteDue = patience.firstByte.begin(this)
+    this.#reception = reception
+    this.#firstByteDue = reception.firstByte.begin(this)
     socket[VISITOR] = this
     socket.on('data', onData).on('end', onEnd).on('close', onClose)
     socket.resume()
@@ -92,8 +102,19 @@ export class Visitor implements Asker {
   }
 
   refuse(error: TunnelError, asker?: RequestHead): void {
+    this.report(error)
     this.release()
     farewell(this.socket, answer(error, asker))
+  }
+
+  /** A fault of ours: told, and the end of this connection. */
+  fail(error: unknown): void {
+    this.#reception.onFault(asTunnelError(error))
+    this.socket.destroy()
+  }
+
+  report(error: TunnelError): void {
+    if (error.code === 'unexpected') this.#reception.onFault(error)
   }
 
   release(): Buffer {
@@ -103,6 +124,16 @@ export class Visitor implements Asker {
       next === undefined || next instanceof TunnelError ? this.#held : Buffer.concat([next.raw, this.#held])
     this.#end()
     return held
+  }
+
+  /** The server stops: closes now where nothing is under way, else after the answer. */
+  dismiss(): void {
+    this.isLast = true
+    const isIdle = this.#next === undefined && !this.isSending && !this.#reader.pending
+    if (this.hasEnded || !isIdle || this.#visit?.isBusy === true) return
+    this.#visit?.leave()
+    this.release()
+    farewell(this.socket)
   }
 
   /** What waits goes on, or the visit ends for it, once everything before it has passed. */
@@ -143,8 +174,8 @@ export class Visitor implements Asker {
   #watch(part: number | undefined): void {
     if (part === this.#part) return
     this.#part = part
-    this.#patience.head.end(this.#partDue)
-    if (part !== undefined) this.#partDue = this.#patience.head.begin(this)
+    this.#reception.head.end(this.#partDue)
+    if (part !== undefined) this.#partDue = this.#reception.head.begin(this)
   }
 
   #mayRead(): boolean {
@@ -181,10 +212,9 @@ export class Visitor implements Asker {
   }
 
   #announce(): void {
-    const onFirst = this.#onFirst
-    this.#onFirst = undefined
-    if (onFirst !== undefined) onFirst(this)
-    else this.#wake?.()
+    if (this.#isAnnounced) return void this.#wake?.()
+    this.#isAnnounced = true
+    this.#reception.onFirst(this)
   }
 
   onLate(): void {
@@ -193,7 +223,7 @@ export class Visitor implements Asker {
   }
 
   onData(bytes: Buffer): void {
-    if (this.#reader.head === undefined) this.#patience.firstByte.end(this.#firstByteDue)
+    if (this.#reader.head === undefined) this.#reception.firstByte.end(this.#firstByteDue)
     this.#held = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes])
     this.#pump()
   }
@@ -209,12 +239,17 @@ export class Visitor implements Asker {
 
   #end(): void {
     this.hasEnded = true
-    this.#patience.firstByte.end(this.#firstByteDue)
+    this.#reception.firstByte.end(this.#firstByteDue)
     this.#watch(undefined)
     this.#next = undefined
     this.#held = NOTHING
     this.#wake?.()
   }
+}
+
+/** Who visits on a socket, or did before it was let go. */
+export function visitorOf(socket: Visited): Visitor | undefined {
+  return socket[VISITOR]
 }
 
 function onData(this: Visited, bytes: Buffer): void {

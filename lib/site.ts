@@ -1,0 +1,44 @@
+/** Where a server is seen from outside: its own host, and the public address of each name under it. */
+import { TunnelError } from './errors.ts'
+
+export interface SiteOptions {
+  /** The server's own host name: it serves `*.host`. Default 'localhost', or the host of `publicUrl`. */
+  host?: string | undefined
+  /** Where visitors reach the server when a proxy stands in front, such as `https://lvh.me`. */
+  publicUrl?: string | undefined
+}
+
+export interface Site {
+  readonly host: string
+  /** Of the landing page. */
+  readonly url: string
+  /** What a client is started with to reach it. */
+  readonly clientOptions: string
+  /** Such as `myapp.lvh.me:9999`; the port is left out where it is the scheme's own. */
+  hostOf(name: string): string
+  urlOf(name: string): string
+}
+
+/** `port` and `scheme` are where the server itself listens, and count where no public URL says otherwise. */
+export function siteOf({ host, publicUrl }: SiteOptions, port: number, scheme: 'http' | 'https'): Site {
+  const seen = publicUrl === undefined ? undefined : parse(publicUrl)
+  const protocol = seen?.protocol ?? `${scheme}:`
+  const own = (host ?? seen?.hostname ?? 'localhost').toLowerCase()
+  const isUsual = port === (scheme === 'https' ? 443 : 80)
+  const suffix = seen === undefined ? (isUsual ? '' : `:${port}`) : seen.port === '' ? '' : `:${seen.port}`
+  const hostOf = (name: string) => `${name}.${own}${suffix}`
+  const url = `${protocol}//${own}${suffix}`
+  const clientOptions = protocol === 'https:' ? `-h ${url}` : `-h ${own} -p ${suffix.slice(1) || '80'}`
+  return { host: own, url, clientOptions, hostOf, urlOf: (name) => `${protocol}//${hostOf(name)}` }
+}
+
+function parse(publicUrl: string): URL {
+  const url = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined
+  const isPlain =
+    url !== undefined && /^https?:$/.test(url.protocol) && `${url.pathname}${url.search}` === '/'
+  if (isPlain && url.username === '') return url
+  throw new TunnelError(
+    'usage',
+    `expected --public-url to be such as https://lvh.me, got ${JSON.stringify(publicUrl)}`,
+  )
+}
