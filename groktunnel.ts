@@ -28,11 +28,11 @@ import { loadKey, newKey } from './lib/key.ts'
 import { landing } from './lib/landing.ts'
 import { listen } from './lib/listen.ts'
 import { deliver, dialer } from './lib/local.ts'
-import { logServer, logTunnel } from './lib/log.ts'
+import { logServer, logTunnel, logWait } from './lib/log.ts'
 import { Session } from './lib/mux.ts'
 import { Names } from './lib/names.ts'
 import { helpText, type Options, parseOptions } from './lib/options.ts'
-import { isProgram, onReload, print, printLine, untilSignal } from './lib/process.ts'
+import { isProgram, onReload, print, printError, printLine, startProcess } from './lib/process.ts'
 import { clientAddress, origins, trustList } from './lib/proxies.ts'
 import { reconnecting } from './lib/reconnect.ts'
 import { Registrations } from './lib/registrations.ts'
@@ -50,7 +50,7 @@ export { type ErrorCode, TunnelError } from './lib/errors.ts'
 
 /** The program: reads the command line, runs one of the modes until it is told to stop. Returns the exit code. */
 async function main(argv: string[]): Promise<number> {
-  const signal = untilSignal()
+  const signal = startProcess()
   try {
     const options = parseOptions(argv)
     if (options.help) return print(helpText())
@@ -58,10 +58,7 @@ async function main(argv: string[]): Promise<number> {
     await (options.demo ? demo : options.local === undefined ? server : client)(options, signal)
     return 0
   } catch (error) {
-    if (signal.aborted) return 0
-    const { message, exitCode } = asTunnelError(error)
-    printLine(`groktunnel: ${message}`)
-    return exitCode
+    return signal.aborted ? 0 : printError(asTunnelError(error))
   }
 }
 
@@ -75,7 +72,8 @@ async function server(options: Options, signal: AbortSignal): Promise<void> {
 async function client(options: Options, signal: AbortSignal): Promise<void> {
   const { key, warning } = await loadKey({ ...environment, server: options.host })
   if (warning !== undefined) printLine(warning)
-  const tunnel = await connect({ local: 0, ...options, ...environment.client(options), key, signal })
+  const own = { ...environment.client(options), key, onWait: logWait, signal }
+  const tunnel = await connect({ local: 0, ...options, ...own })
   logTunnel(tunnel, `port ${options.local} http available at:`)
   await tunnel.closed
 }

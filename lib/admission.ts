@@ -1,11 +1,12 @@
 /** Which public connections there are, and how many there may be, in all and from one address. */
 import type { Socket } from 'node:net'
 import { isLoopback } from './address.ts'
+import { descriptorLimit } from './descriptors.ts'
 import { TunnelError } from './errors.ts'
 import { NumberMap } from './number-map.ts'
 
 export interface AdmissionOptions {
-  /** Public connections at once; default 20,000. */
+  /** Public connections at once; default 20,000, or three quarters of the descriptors. */
   maxConnections?: number
   /** Of them, from one address; default 2,000, and no limit for loopback and trusted proxies. */
   maxConnectionsPerAddress?: number
@@ -29,7 +30,8 @@ const NUMBER = Symbol('number')
 type Numbered = Socket & { [NUMBER]?: number }
 
 export function admission(options: AdmissionOptions, trusts: (address: string) => boolean): Admission {
-  const { maxConnections = 20_000, maxConnectionsPerAddress } = options
+  const { maxConnectionsPerAddress } = options
+  const maxConnections = options.maxConnections ?? Math.min(20_000, Math.floor(descriptorLimit() * 0.75))
   const sockets = new NumberMap<Socket>()
   const counts = new Map<string, number>()
   let newest = 0

@@ -82,6 +82,8 @@ export interface ConnectOptions extends HeartbeatOptions {
   tokenFile?: string | undefined
   /** Keep trying also when the first connection fails; default false. */
   wait?: boolean
+  /** Told once, when `wait` makes it wait: why the first connection failed. */
+  onWait?: (error: unknown) => void
   /** When closing: for what is open to finish; default 10,000. */
   graceMs?: number
   /** Aborting it closes the tunnel, or gives up on opening it. */

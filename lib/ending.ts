@@ -7,7 +7,9 @@ const FAREWELL_MS = 5_000
 
 /** Ends a Duplex so that its peer can tell it from a clean end: RST on a TCP socket and on a channel. */
 export function cut(end: Duplex): void {
-  if (end instanceof Socket) end.resetAndDestroy()
+  // While its FIN is on the way libuv refuses to reset a socket, and Node then never closes it. All was said by then.
+  const isEnding = end.writableEnded && end.writableLength === 0 && !end.writableFinished
+  if (end instanceof Socket && !isEnding) end.resetAndDestroy()
   else end.destroy()
 }
 

@@ -21,6 +21,11 @@ export function logServer(server: Server, { host, bind }: { host: string; bind: 
   server.on('fault', (error) => printLine(`fault: ${error.message}${causeOf(error)}`))
 }
 
+/** Tells why the first connection is still waited for. */
+export function logWait(error: unknown): void {
+  printLine(`${error instanceof Error ? error.message : String(error)}; waiting for it`)
+}
+
 /** Prints where the tunnel is, and tells when it is lost and when it is back. */
 export function logTunnel(tunnel: Tunnel, title: string): void {
   printLine(title)

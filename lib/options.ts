@@ -70,8 +70,7 @@ export const optionTable: readonly Option[] = [
     name: 'max-connections',
     side: 'server',
     value: 'N',
-    default: '20000',
-    help: 'public connections at once',
+    help: 'public connections at once (20000; few descriptors: less)',
   },
   {
     name: 'max-connections-per-address',
@@ -86,7 +85,7 @@ export const optionTable: readonly Option[] = [
     default: '5000',
     help: 'of them, for one tunnel',
   },
-  { name: 'max-tunnels', side: 'server', value: 'N', default: '10000', help: 'tunnels at once' },
+  { name: 'max-tunnels', side: 'server', value: 'N', help: 'tunnels at once (10000; few descriptors: less)' },
   {
     name: 'max-tunnels-per-address',
     side: 'server',
@@ -123,10 +122,10 @@ export interface Options {
   proxyProtocolIn: boolean
   tokensFile?: string
   holdMs: number
-  maxConnections: number
+  maxConnections?: number
   maxConnectionsPerAddress?: number
   maxConnectionsPerTunnel: number
-  maxTunnels: number
+  maxTunnels?: number
   maxTunnelsPerAddress?: number
   registrationsPerMinute?: number
   demo: boolean

@@ -4,6 +4,8 @@
  */
 import { realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import type { TunnelError } from './errors.ts'
 
 /** Whether the module at `url` is what node was started with (npx and npm start it by a symbolic link). */
 export function isProgram(url: string): boolean {
@@ -15,11 +17,18 @@ export function isProgram(url: string): boolean {
   }
 }
 
-/** A signal that SIGINT and SIGTERM abort. A second one ends the process at once. */
-export function untilSignal(): AbortSignal {
+/**
+ * Makes the process ready to run for long; gives a signal that SIGINT and SIGTERM abort. A second one ends it at once.
+ *
+ * V8 lets its young generation grow to twice 16 MiB, and keeps it. What passes through here dies at once or stays: more
+ * room saves next to no time, and costs a server 25 MiB (measured with 10,000 waiting visitors).
+ */
+export function startProcess(): AbortSignal {
+  setFlagsFromString('--semi-space-growth-factor=1')
   const stop = new AbortController()
   const onSignal = () => (stop.signal.aborted ? process.exit(1) : stop.abort())
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
+  process.on('uncaughtException', onUnexpected)
   // A reader that goes away (`groktunnel 3000 | head -1`) ends nothing: the tunnel is what counts.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   return stop.signal
@@ -39,10 +48,21 @@ export function onReload(reload: () => void): void {
   })
 }
 
+/** An exception that nobody caught ends nothing but what it happened in: it is told, and the tunnels stay up. */
+function onUnexpected(error: unknown): void {
+  printLine(`unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+}
+
 /** Prints what was asked for (--help, --version) and gives the exit code. */
 export function print(text: string): 0 {
   process.stdout.write(text)
   return 0
+}
+
+/** Prints why the program ends and gives the exit code. */
+export function printError({ message, exitCode }: TunnelError): number {
+  printLine(`groktunnel: ${message}`)
+  return exitCode
 }
 
 export function printUrl(url: string): void {

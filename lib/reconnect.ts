@@ -1,7 +1,8 @@
 /**
  * A tunnel that comes back: makes of a Connect whose tunnel is one session a Connect whose tunnel outlives its sessions.
  *
- * The back-off is exponential with full jitter, so that the many clients of a restarted server come spread over time.
+ * The back-off is exponential with full jitter, so that the many clients of a restarted server come spread over time. It
+ * grows with the time that was waited, not with the number of tries: so nobody waits longer than the server was away.
  * It starts anew only after a session that lasted: a server which accepts and drops at once meets no storm.
  *
  * It does not notice that a peer is dead (the session does), and it prints nothing: who listens is told.
@@ -68,7 +69,8 @@ class Redial {
   readonly parts: ReconnectParts
   readonly #connect: Connect
   #options: ConnectOptions
-  #attempt = 0
+  /** in delays since the last good session */
+  #waitedMs = 0
 
   constructor(connect: Connect, options: ConnectOptions, parts: ReconnectParts) {
     this.#connect = connect
@@ -85,7 +87,7 @@ class Redial {
 
   /** The next session; the one before lived for `livedMs`. */
   async next(livedMs: number): Promise<Tunnel> {
-    if (livedMs >= LASTING_MS) this.#attempt = 0
+    if (livedMs >= LASTING_MS) this.#waitedMs = 0
     await this.#pause()
     return this.#dial(false)
   }
@@ -97,6 +99,7 @@ class Redial {
       } catch (error) {
         this.stop.signal.throwIfAborted()
         if (isFinal(error, isFirst) || (isFirst && !this.#options.wait)) throw error
+        if (isFirst && this.#waitedMs === 0) this.#options.onWait?.(error)
       }
       await this.#pause()
     }
@@ -114,9 +117,9 @@ class Redial {
   async #pause(): Promise<void> {
     const { random, delay } = this.parts
     const { signal } = this.stop
-    const mostMs = Math.min(CAP_MS, BASE_MS * 2 ** this.#attempt)
-    this.#attempt += 1
-    await delay(random() * mostMs, signal).finally(() => signal.throwIfAborted())
+    const ms = random() * Math.min(CAP_MS, BASE_MS + this.#waitedMs)
+    this.#waitedMs += ms
+    await delay(ms, signal).finally(() => signal.throwIfAborted())
   }
 }
 

@@ -3,12 +3,13 @@
  * yamux: of those only so many are kept, and the oldest makes room for the next, as an honest client speaks at once.
  */
 import { isLoopback } from './address.ts'
+import { descriptorLimit } from './descriptors.ts'
 import { TunnelError } from './errors.ts'
 import type { Session } from './mux.ts'
 import { Rate } from './rate.ts'
 
 export interface RegistrationOptions {
-  /** Tunnels at once; default 10,000. */
+  /** Tunnels at once; default 10,000, or a fifth of the descriptors. */
   maxTunnels?: number
   /** Of them, from one address; default 100, and no limit for loopback. */
   maxTunnelsPerAddress?: number
@@ -29,6 +30,7 @@ const REMEMBERED_ADDRESSES = 10_000
 
 export class Registrations {
   readonly #options: RegistrationOptions
+  readonly #maxTunnels: number
   readonly #counts = new Map<string, number>()
   readonly #rates = new Map<string, Rate>()
   readonly #halfOpen = new Set<Session>()
@@ -36,6 +38,7 @@ export class Registrations {
 
   constructor(options: RegistrationOptions) {
     this.#options = options
+    this.#maxTunnels = options.maxTunnels ?? Math.min(10_000, Math.floor(descriptorLimit() / 5))
   }
 
   /** Somebody asks for a tunnel. Throws `too-many-registrations`. */
@@ -46,10 +49,10 @@ export class Registrations {
 
   /** Throws `server-full` when one more is too many; `before` is replaced by it. */
   check({ address, name, maxTunnels }: Registrant, before: Session | undefined): void {
-    const { maxTunnels: most = 10_000, maxTunnelsPerAddress } = this.#options
+    const { maxTunnelsPerAddress } = this.#options
     const mostHere = maxTunnelsPerAddress ?? (isLoopback(address) ? Infinity : 100)
     if (before !== undefined) return
-    if (this.#total >= most) throw full('the server', most)
+    if (this.#total >= this.#maxTunnels) throw full('the server', this.#maxTunnels)
     if (this.#count(`address ${address}`) >= mostHere) throw full(address, mostHere)
     if (maxTunnels !== undefined && this.#count(`token ${name}`) >= maxTunnels)
       throw full(`the token ${name}`, maxTunnels)
