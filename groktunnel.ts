@@ -53,7 +53,7 @@ async function main(argv: string[]): Promise<number> {
   const signal = startProcess()
   try {
     const options = parseOptions(argv)
-    if (options.help) return print(helpText())
+    if (options.help !== undefined) return print(helpText(options.help))
     if (options.version) return print(`${version}\n`)
     await (options.demo ? demo : options.local === undefined ? server : client)(options, signal)
     return 0

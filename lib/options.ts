@@ -5,7 +5,7 @@
 import minimist from 'minimist'
 import { TunnelError } from './errors.ts'
 
-type Side = 'client' | 'server'
+export type Side = 'client' | 'server'
 
 interface Option {
   name: string
@@ -24,83 +24,56 @@ export const optionTable: readonly Option[] = [
     short: 'h',
     value: 'HOST',
     default: 'localhost',
-    help: 'the server’s own host name; https://HOST for TLS',
+    help: 'the server’s host; https://HOST for TLS',
   },
-  {
-    name: 'port',
-    short: 'p',
-    value: 'PORT',
-    default: '9999',
-    help: 'the server’s port (443 for https://HOST)',
-  },
-  { name: 'heartbeat', value: 'S', default: '3', help: 'seconds between pings; a silent peer is given up' },
-  { name: 'grace', value: 'S', default: '10', help: 'seconds for what is under way when told to stop' },
+  { name: 'port', short: 'p', value: 'PORT', default: '9999', help: 'its port; 443 for https://HOST' },
+  { name: 'heartbeat', value: 'S', default: '3', help: 'seconds between pings to the other side' },
+  { name: 'grace', value: 'S', default: '10', help: 'seconds to finish in when told to stop' },
   { name: 'token-file', value: 'FILE', help: 'the token, if not in GROKTUNNEL_TOKEN' },
   { name: 'subdomain', short: 's', side: 'client', value: 'NAME', help: 'the name to ask for' },
   { name: 'wait', side: 'client', help: 'keep trying when the first connection fails' },
   { name: 'tls', side: 'client', help: 'speak TLS to the server' },
   { name: 'ca', side: 'client', value: 'FILE', help: 'trust the authorities in this PEM file instead' },
   { name: 'proxy', side: 'client', value: 'URL', help: 'go through this HTTP proxy (HTTPS_PROXY)' },
+  { name: 'demo', side: 'client', help: 'server, sample site and client in one process' },
+  { name: 'help', side: 'client', help: 'show this; --help server for the server’s options' },
+  { name: 'version', side: 'client', help: 'show the version' },
   {
     name: 'bind',
     short: 'b',
     side: 'server',
     value: 'ADDRESS',
     default: '127.0.0.1',
-    help: 'the address to listen on',
+    help: 'where to listen',
   },
-  { name: 'cert', side: 'server', value: 'FILE', help: 'speak TLS with this PEM certificate and chain' },
+  { name: 'cert', side: 'server', value: 'FILE', help: 'speak TLS: PEM certificate and chain' },
   { name: 'key', side: 'server', value: 'FILE', help: 'its private key' },
-  {
-    name: 'public-url',
-    side: 'server',
-    value: 'URL',
-    help: 'what visitors see, when a proxy stands in front',
-  },
-  {
-    name: 'trust-proxy',
-    side: 'server',
-    value: 'CIDR',
-    help: 'believe these proxies (a,b,…) on who the visitor is',
-  },
-  { name: 'proxy-protocol-in', side: 'server', help: 'trusted proxies send PROXY protocol v1 or v2' },
-  { name: 'tokens', side: 'server', value: 'FILE', help: 'tokens with names and limits, in TOML' },
+  { name: 'public-url', side: 'server', value: 'URL', help: 'what visitors see, behind a proxy' },
+  { name: 'trust-proxy', side: 'server', value: 'CIDR', help: 'proxies to believe on visitors (a,b,…)' },
+  { name: 'proxy-protocol-in', side: 'server', help: 'they send PROXY protocol v1 or v2' },
+  { name: 'tokens', side: 'server', value: 'FILE', help: 'tokens, their names and limits, in TOML' },
   { name: 'hold', side: 'server', value: 'S', default: '60', help: 'seconds a lost name stays its owner’s' },
-  {
-    name: 'max-connections',
-    side: 'server',
-    value: 'N',
-    help: 'public connections at once (20000; few descriptors: less)',
-  },
+  { name: 'max-connections', side: 'server', value: 'N', help: 'public connections at once (20000)' },
   {
     name: 'max-connections-per-address',
     side: 'server',
     value: 'N',
-    help: 'of them, from one address (2000; loopback: all)',
+    help: 'of one address (2000; loopback: all)',
   },
-  {
-    name: 'max-connections-per-tunnel',
-    side: 'server',
-    value: 'N',
-    default: '5000',
-    help: 'of them, for one tunnel',
-  },
-  { name: 'max-tunnels', side: 'server', value: 'N', help: 'tunnels at once (10000; few descriptors: less)' },
+  { name: 'max-connections-per-tunnel', side: 'server', value: 'N', default: '5000', help: 'of one tunnel' },
+  { name: 'max-tunnels', side: 'server', value: 'N', help: 'tunnels at once (10000)' },
   {
     name: 'max-tunnels-per-address',
     side: 'server',
     value: 'N',
-    help: 'of them, from one address (100; loopback: all)',
+    help: 'of one address (100; loopback: all)',
   },
   {
     name: 'registrations-per-minute',
     side: 'server',
     value: 'N',
-    help: 'from one address (300; loopback: all)',
+    help: 'of one address (300; loopback: all)',
   },
-  { name: 'demo', help: 'server, sample site and client in one process' },
-  { name: 'help', help: 'show this' },
-  { name: 'version', help: 'show the version' },
 ]
 
 export interface Options {
@@ -129,7 +102,8 @@ export interface Options {
   maxTunnelsPerAddress?: number
   registrationsPerMinute?: number
   demo: boolean
-  help: boolean
+  /** show the options of this side */
+  help?: Side
   version: boolean
   /** The local port: present in client mode. */
   local?: number
@@ -145,7 +119,9 @@ export function parseOptions(argv: readonly string[]): Options {
     ),
     unknown: checkKnown,
   })
-  const [local, ...rest] = args._
+  const [first, ...rest] = args._
+  const help = args['help'] !== true ? undefined : first === 'server' ? 'server' : 'client'
+  const local = help === undefined ? first : undefined
   if (rest.length > 0) throw usage(`expected one local port, got ${args._.length}: ${args._.join(' ')}`)
   const given = (name: string) => textOf(args[name], name)
   const isOn = (name: string) => args[name] === true
@@ -168,7 +144,7 @@ export function parseOptions(argv: readonly string[]): Options {
     proxyProtocolIn: isOn('proxy-protocol-in'),
     tokensFile: given('tokens'),
     demo: isOn('demo'),
-    help: isOn('help'),
+    help,
     version: isOn('version'),
     local: local === undefined ? undefined : parsePort(local, 'the local port', 1),
   }
@@ -267,26 +243,34 @@ function usage(message: string): TunnelError {
   return new TunnelError('usage', `${message}; see groktunnel --help`)
 }
 
-/** What --help prints: one screen of 80 columns. */
-export function helpText(): string {
-  const linesOf = (side?: Side) => optionTable.filter((option) => option.side === side).map(helpLine)
-  return `Usage: groktunnel [options] PORT    make local PORT public (client)
-       groktunnel [options]         serve *.HOST (server)
-       groktunnel --demo [PORT]     see it work on this machine
+/** What --help prints: one screen of 80 by 24. */
+export function helpText(side: Side): string {
+  const options = optionTable.filter((option) => option.side === undefined || option.side === side)
+  const width = side === 'server' ? 35 : 22
+  return `${usageOf[side]}
 
-${linesOf().join('\n')}
-Client:
-${linesOf('client').join('\n')}
-Server:
-${linesOf('server').join('\n')}
+${options.map((option) => helpLine(option, width)).join('\n')}
 
-Public URLs go to stdout, all else to stderr. GROKTUNNEL_TOKEN is the token,
-GROKTUNNEL_KEY the key that proves who owns a name. Exit codes: 0 clean end,
-1 unexpected, 2 usage, 3 server unreachable, 4 refused by it, 5 name taken.
+${notesOf[side]}Exit codes: 0 clean end, 1 unexpected, 2 usage, 3 server unreachable,
+4 refused by the server, 5 name taken.
 `
 }
 
-function helpLine({ name, short, value, default: fallback, help }: Option): string {
+const usageOf = {
+  client: `Usage: groktunnel [options] PORT     make local PORT public (client)
+       groktunnel [options]          serve *.HOST (server; see --help server)
+       groktunnel --demo [PORT]      see it work on this machine`,
+  server: 'Usage: groktunnel [options]          serve *.HOST',
+}
+
+const notesOf = {
+  client: `The public URL goes to stdout, all else to stderr. GROKTUNNEL_KEY proves who
+owns a name; without it a key is kept in the user’s state folder.
+`,
+  server: '',
+}
+
+function helpLine({ name, short, value, default: fallback, help }: Option, width: number): string {
   const flag = `${short === undefined ? '   ' : `-${short},`} --${name}${value === undefined ? '' : ` ${value}`}`
-  return ` ${flag.padEnd(23)} ${help}${fallback === undefined ? '' : ` (${fallback})`}`
+  return ` ${flag.padEnd(width)} ${help}${fallback === undefined ? '' : ` (${fallback})`}`
 }

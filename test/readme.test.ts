@@ -55,13 +55,19 @@ test('the line counts it promises are kept', () => {
   }
 })
 
-test('--help fits a screen of 80 by 24', () => {
-  const lines = helpText().split('\n')
-  assert.ok(lines.length <= 24, `${lines.length} lines`)
-  for (const line of lines) assert.ok(line.length <= 80, line)
-})
+for (const side of ['client', 'server'] as const) {
+  test(`--help for the ${side} fits a screen of 80 by 24`, () => {
+    const lines = helpText(side).split('\n')
+    assert.ok(lines.length <= 25, `${lines.length} lines`)
+    for (const line of lines) assert.ok(line.length <= 80, line)
+    assert.match(
+      lines.join(' '),
+      /0 clean.*1 unexpected.*2 usage.*3 server unreachable.*4 refused.*5 name taken/,
+    )
+  })
+}
 
-test('--help names every exit code and option', () => {
-  for (const { name } of optionTable) assert.ok(helpText().includes(`--${name}`), name)
-  assert.match(helpText(), /0 clean.*1 unexpected.*2 usage.*3 server\s+unreachable.*4 refused.*5 name taken/s)
+test('--help names every option', () => {
+  const text = helpText('client') + helpText('server')
+  for (const { name } of optionTable) assert.ok(text.includes(`--${name}`), name)
 })
