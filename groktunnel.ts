@@ -32,7 +32,7 @@ import { logServer, logTunnel, logWait } from './lib/log.ts'
 import { Session } from './lib/mux.ts'
 import { Names } from './lib/names.ts'
 import { helpText, type Options, parseOptions } from './lib/options.ts'
-import { isProgram, onReload, print, printError, printLine, startProcess } from './lib/process.ts'
+import { isProgram, onReload, print, printError, printLine, saveMemory, startProcess } from './lib/process.ts'
 import { clientAddress, origins, trustList } from './lib/proxies.ts'
 import { reconnecting } from './lib/reconnect.ts'
 import { Registrations } from './lib/registrations.ts'
@@ -63,7 +63,8 @@ async function main(argv: string[]): Promise<number> {
 }
 
 async function server(options: Options, signal: AbortSignal): Promise<void> {
-  const running = await serve({ ...options, ...environment.server(options), signal })
+  const own = { ...environment.server(options), onCrowd: saveMemory, signal }
+  const running = await serve({ ...options, ...own })
   logServer(running, options)
   onReload(() => running.reload())
   await running.closed

@@ -10,7 +10,11 @@ export interface AdmissionOptions {
   maxConnections?: number
   /** Of them, from one address; default 2,000, and no limit for loopback and trusted proxies. */
   maxConnectionsPerAddress?: number
+  /** Told when there are more than 1,000 public connections, and when there are not half as many. */
+  onCrowd?: (isCrowd: boolean) => void
 }
+
+const CROWD = 1_000
 
 export interface Admission {
   /** Counts a new connection until it closes, or says why it must be refused. */
@@ -30,11 +34,12 @@ const NUMBER = Symbol('number')
 type Numbered = Socket & { [NUMBER]?: number }
 
 export function admission(options: AdmissionOptions, trusts: (address: string) => boolean): Admission {
-  const { maxConnectionsPerAddress } = options
+  const { maxConnectionsPerAddress, onCrowd } = options
   const maxConnections = options.maxConnections ?? Math.min(20_000, Math.floor(descriptorLimit() * 0.75))
   const sockets = new NumberMap<Socket>()
   const counts = new Map<string, number>()
   let newest = 0
+  let isCrowd = false
   let onEmpty: (() => void) | undefined
 
   const mostFrom = (address: string) =>
@@ -48,6 +53,7 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
     socket[NUMBER] = ++newest
     sockets.set(newest, socket.on('close', leave))
     counts.set(address, count + 1)
+    if (sockets.size > CROWD && !isCrowd) onCrowd?.((isCrowd = true))
     return undefined
   }
 
@@ -61,6 +67,7 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
     const left = (counts.get(address) ?? 1) - 1
     if (left > 0) counts.set(address, left)
     else counts.delete(address)
+    if (sockets.size < CROWD / 2 && isCrowd) onCrowd?.((isCrowd = false))
     if (sockets.size === 0) onEmpty?.()
   }
 
