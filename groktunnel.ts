@@ -143,7 +143,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
       const name = nameOf(visit.head.host, site.host)
       if (name === '') front.emit('connection', visit.release().resume())
       else
-        await names.open(name, visit.head.host).then(
+        await names.open(name, visit.head.host, visitor.socket).then(
           (channel) => visit.follow(channel),
           (error) => visit.refuse(asTunnelError(error)),
         )

@@ -125,7 +125,7 @@ class ConnectAgent extends HttpsProxyAgent<string> {
       this.connectOpts = { ...this.connectOpts, signal: dial.signal }
       return await this.#dial(request, target)
     } catch (error) {
-      if (signal?.aborted || error instanceof TunnelError) throw error
+      if (signal?.aborted) throw error
       throw this.#blame(target, dial.signal.aborted ? `nothing within ${timeoutMs / 1000} s` : error)
     } finally {
       clearTimeout(timer)
@@ -140,26 +140,29 @@ class ConnectAgent extends HttpsProxyAgent<string> {
     const socket = await super.connect(request, identified(target))
     if (status === 200) return socket
     socket.destroy()
-    throw this.#blame(target, `HTTP ${status} ${STATUS_CODES[status]}`, status)
+    throw this.#blame(
+      target,
+      Number.isInteger(status) ? `HTTP ${status} ${STATUS_CODES[status] ?? ''}`.trim() : notHttp,
+    )
   }
 
-  #blame({ host, port }: Target, came: unknown, status?: number): TunnelError {
+  #blame({ host, port }: Target, came: unknown): Error {
+    if (came instanceof TunnelError) return came
     const proxy = `the proxy ${this.proxy.host}`
-    const cure = status === 407 ? 'put user and password into' : 'check'
-    const message = `expected ${proxy} to connect to ${host}:${port}, got ${shown(came)}; ${cure} ${this.#source}`
+    // Never the words of an error, which may be the proxy's.
+    const shown =
+      typeof came === 'string' ? came : came instanceof Error && 'code' in came ? codeOf(came) : notHttp
+    const cure = shown.startsWith('HTTP 407') ? 'put user and password into' : 'check'
+    const message = `expected ${proxy} to connect to ${host}:${port}, got ${shown}; ${cure} ${this.#source}`
     return certificateError(came, proxy) ?? new TunnelError('unreachable', message, { cause: came })
   }
 }
 
-/** The package forgets whose certificate to expect where the server's name is an address. */
+const notHttp = 'an answer that is not HTTP'
+
+/** The package forgets whose certificate to expect where the server has an address for a name. */
 function identified(target: Target): Target {
   const { host = '' } = target
   const isFor = (_: string, certificate: PeerCertificate) => checkServerIdentity(host, certificate)
   return { ...target, checkServerIdentity: isFor } as Target
-}
-
-/** Not the words of an error, which may be those of the proxy. */
-function shown(came: unknown): string {
-  if (typeof came === 'string') return came
-  return came instanceof Error && 'code' in came ? codeOf(came) : 'an answer that is not HTTP'
 }

@@ -31,6 +31,15 @@ export class Deadline<Owner> {
     return ticket
   }
 
+  /** Who will be late next. */
+  get oldest(): Owner | undefined {
+    for (; this.#oldest <= this.#newest; this.#oldest++) {
+      const owner = this.#owners.get(this.#oldest)
+      if (owner !== undefined) return owner
+    }
+    return undefined
+  }
+
   /** Harmless where it has ended before. */
   end(ticket: Ticket): void {
     this.#owners.delete(ticket)
@@ -40,9 +49,7 @@ export class Deadline<Owner> {
   readonly #sweep = (): void => {
     this.#timer = undefined
     const now = performance.now()
-    for (; this.#oldest <= this.#newest; this.#oldest++) {
-      const owner = this.#owners.get(this.#oldest)
-      if (owner === undefined) continue
+    for (let owner = this.oldest; owner !== undefined; owner = this.oldest) {
       const leftMs = (this.#since.get(this.#oldest) ?? now) + this.#limitMs - now
       if (leftMs > 0) {
         this.#timer ??= setTimeout(this.#sweep, leftMs).unref()

@@ -7,6 +7,7 @@
  * out for ever.
  */
 import { createHash } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { Deadline, type Ticket } from './deadline.ts'
 import { TunnelError } from './errors.ts'
 import type { Held } from './held.ts'
@@ -19,6 +20,8 @@ export interface NameOptions {
   gapMs?: number
   /** Visitors that may wait so at once; default 1,000. */
   maxWaiting?: number
+  /** Of them, for one tunnel; default 250. */
+  maxWaitingPerTunnel?: number
   /** Names held at once; default 10,000. The oldest is given up for a new one. */
   maxHeld?: number
 }
@@ -39,9 +42,9 @@ interface Place {
   isKept: boolean
   client: string | undefined
   session: Session | undefined
-  readonly replaced: string[]
+  replaced: string[]
   hold: Ticket
-  waiting: ((session: Session | undefined) => void)[]
+  readonly waiting: Set<(session?: Session) => void>
 }
 
 const REMEMBERED_CLIENTS = 8
@@ -49,6 +52,7 @@ const REMEMBERED_CLIENTS = 8
 export class Names {
   readonly #gapMs: number
   readonly #maxWaiting: number
+  readonly #maxWaitingPerTunnel: number
   readonly #maxHeld: number
   readonly #places = new Map<string, Place>()
   readonly #holds: Deadline<Place>
@@ -60,6 +64,7 @@ export class Names {
   constructor(options: NameOptions, onChange: () => void = () => undefined) {
     this.#gapMs = options.gapMs ?? 5_000
     this.#maxWaiting = options.maxWaiting ?? 1_000
+    this.#maxWaitingPerTunnel = options.maxWaitingPerTunnel ?? 250
     this.#maxHeld = options.maxHeld ?? 10_000
     this.#holds = new Deadline(options.holdMs ?? 60_000, (place) => this.#free(place))
     this.#onChange = onChange
@@ -78,9 +83,8 @@ export class Names {
       owner.isEntitled === true || (owner.key !== undefined && place.proof === proofOf(owner.key))
     if (!isOwner)
       throw new TunnelError('name-taken', `expected a free name, ${name} is taken; ask for another`)
-    if (place.session === undefined || owner.client === undefined) return
-    if (!place.replaced.includes(owner.client)) return
-    throw new TunnelError('replaced', `a newer client of yours serves ${name} now; stop it first`)
+    if (owner.client === undefined || !place.replaced.includes(owner.client)) return
+    throw new TunnelError('replaced', `a newer client of yours has ${name} now; stop it first`)
   }
 
   /** Gives the name to `session`, for as long as that lives; the session before it ends. Check first. */
@@ -105,38 +109,51 @@ export class Names {
    * A channel to whoever serves `host`, if need be when its client is back. Rejects with `no-such-tunnel`,
    * `tunnel-away`, or as `Session.open` does.
    */
-  async open(name: string | undefined, host: string): Promise<Channel> {
+  async open(name: string | undefined, host: string, visitor: Socket): Promise<Channel> {
     const place = this.#places.get(name ?? '')
     if (place === undefined) throw new TunnelError('no-such-tunnel', `no tunnel is open at ${host}`)
-    const session = place.session ?? (await this.#wait(place))
+    const session = place.session ?? (await this.#wait(place, visitor))
     return session.open()
   }
 
-  async #wait(place: Place): Promise<Session> {
-    if (this.#waitingCount >= this.#maxWaiting) throw away
+  async #wait(place: Place, visitor: Socket): Promise<Session> {
+    const isFull = this.#waitingCount >= this.#maxWaiting || place.waiting.size >= this.#maxWaitingPerTunnel
+    if (isFull || visitor.destroyed) throw away
     this.#waitingCount += 1
-    const session = await new Promise<Session | undefined>((resolve) => {
-      const timer = setTimeout(() => resolve(undefined), this.#gapMs)
-      place.waiting.push((back) => {
-        clearTimeout(timer)
-        resolve(back)
-      })
-    })
+    const session = await this.#comeback(place, visitor)
     this.#waitingCount -= 1
     if (session === undefined) throw away
     return session
   }
 
+  /** Settles when the owner is back, the visitor leaves, or the gap has lasted too long. */
+  #comeback(place: Place, visitor: Socket): Promise<Session | undefined> {
+    return new Promise((resolve) => {
+      const settle = (session?: Session) => {
+        clearTimeout(timer)
+        visitor.off('close', onGone)
+        place.waiting.delete(settle)
+        resolve(session)
+      }
+      const onGone = () => settle()
+      const timer = setTimeout(onGone, this.#gapMs)
+      visitor.on('close', onGone)
+      place.waiting.add(settle)
+    })
+  }
+
   /** The names that have an owner, for a server that starts anew. */
   held(): Held {
     const kept = [...this.#places.values()].filter(({ proof }) => proof !== undefined)
-    return Object.fromEntries(kept.map(({ name, proof = '', client }) => [name, { proof, client }]))
+    return Object.fromEntries(
+      kept.map(({ name, proof = '', client, replaced }) => [name, { proof, client, replaced }]),
+    )
   }
 
   /** Holds names for the owners they had in another life. */
   hold(held: Held): void {
-    for (const [name, { proof, client }] of Object.entries(held)) {
-      if (!this.#places.has(name)) this.#hold(Object.assign(this.#newPlace(name), { proof, client }))
+    for (const [name, kept] of Object.entries(held)) {
+      if (!this.#places.has(name)) this.#hold(Object.assign(this.#newPlace(name), kept))
     }
   }
 
@@ -154,7 +171,7 @@ export class Names {
       session: undefined,
       replaced: [],
       hold: 0,
-      waiting: [],
+      waiting: new Set(),
     }
     this.#places.set(name, place)
     return place
@@ -168,13 +185,10 @@ export class Names {
   }
 
   #hold(place: Place): void {
-    if (this.#heldCount >= this.#maxHeld) this.#giveUpOldest()
+    const { oldest } = this.#holds
+    if (oldest !== undefined && this.#heldCount >= this.#maxHeld) this.#free(oldest)
     this.#heldCount += 1
     place.hold = this.#holds.begin(place)
-  }
-
-  #giveUpOldest(): void {
-    for (const place of this.#places.values()) if (place.hold !== 0) return this.#free(place)
   }
 
   #endHold(place: Place): void {
@@ -193,9 +207,7 @@ export class Names {
   }
 
   #tell(place: Place, session: Session | undefined): void {
-    const waiting = place.waiting
-    place.waiting = []
-    for (const tell of waiting) tell(session)
+    for (const tell of [...place.waiting]) tell(session)
   }
 }
 

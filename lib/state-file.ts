@@ -69,6 +69,12 @@ function parse(text: string): Held {
 
 function isHeld(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
-  const { proof, client } = value as { proof?: unknown; client?: unknown }
-  return typeof proof === 'string' && (client === undefined || typeof client === 'string')
+  const { proof, client, replaced } = value as Record<string, unknown>
+  const isClient = (id: unknown) => typeof id === 'string'
+  return (
+    isClient(proof) &&
+    (client === undefined || isClient(client)) &&
+    Array.isArray(replaced) &&
+    replaced.every(isClient)
+  )
 }
