@@ -1,5 +1,6 @@
 /** The shapes of the library entry: what `serve` and `connect` take and give. */
 import type { EventEmitter } from 'node:events'
+import type { Duplex } from 'node:stream'
 import type { AdmissionOptions } from './admission.ts'
 import type { TunnelError } from './errors.ts'
 import type { HeartbeatOptions } from './heartbeat.ts'
@@ -90,7 +91,28 @@ export interface ConnectOptions extends HeartbeatOptions {
   signal?: AbortSignal | undefined
 }
 
+/** One request that came through a tunnel, with its answer. */
+export interface RequestRecord {
+  /** When its head came. */
+  at: Date
+  method: string
+  /** The request target as sent. */
+  path: string
+  /** Of the final answer; undefined when there was none. */
+  status: number | undefined
+  /** From its head to the last byte of its answer. */
+  durationMs: number
+  /** Of the bodies, as sent. */
+  requestBytes: number
+  answerBytes: number
+}
+
+/** What a client does with a channel, which it then owns. Features of delivery are wrappers: Deliver => Deliver. */
+export type Deliver = (channel: Duplex) => void
+
 export interface TunnelEvents {
+  /** A request has had its answer, or will have none. */
+  request: [record: RequestRecord]
   /** The session was lost; the client redials until it is back. Once a loss. */
   lost: [error: TunnelError]
   /** A session is there again, after so many ms. */
