@@ -91,6 +91,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const { port: asked = 9999, bind = '127.0.0.1', maxConnectionsPerTunnel = 5_000 } = options
   const events = new EventEmitter<ServerEvents>()
   const onFault = (error: unknown) => void events.emit('fault', asTunnelError(error))
+  const siteAt = siteOf(options)
   const trusts = trustList(options.trustProxy)
   const originOf = origins(options, trusts)
   const door = admission(options, trusts)
@@ -169,7 +170,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   names.hold(await state.load())
   const { port } = await listen(listener, asked, bind)
   listener.on('error', onFault) // such as EMFILE: it goes on when there are descriptors again
-  const site = siteOf(options, port, tls === undefined ? 'http' : 'https')
+  const site = siteAt(port, tls === undefined ? 'http' : 'https')
   const ends = drain({ listener, door, names, sessions, state }, options)
   const reload = () => [tls, holders].forEach((files) => files?.reload())
   return Object.assign(events, { port, url: site.url, isOpen: holders.isOpen, reload, ...ends })

@@ -9,6 +9,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
 import type { Counted } from './app.ts'
+import { farAway } from './latency.ts'
 import type { Order, Work } from './load.ts'
 import { type Bench, measures, peakMemory, restAndIdle } from './measures.ts'
 import { Helper } from './processes.ts'
@@ -59,6 +60,9 @@ async function runRound(bench: Bench, appPort: number, backwards: boolean): Prom
     }
     for (const subject of list.slice(1)) Object.assign(round[subject.name], peakMemory(subject))
   })
+  const far = await farAway(backwards)
+  Object.assign(round.hops, far.hops)
+  Object.assign(round.groktunnel, far.groktunnel)
   return round
 }
 

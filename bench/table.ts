@@ -1,14 +1,21 @@
 /** The rows, their goals, and the table that is printed. */
+import { farKey, ROUND_TRIPS_MS, WAYS } from './latency.ts'
 import type { Values } from './measures.ts'
 import type { StartTimes } from './starting.ts'
 import { type Name, names } from './subjects.ts'
+import type { Way } from './transfer.ts'
 
 interface Row {
   key: string
   title: string
   digits: number
-  /** groktunnel must take at most this many times what hops take */
-  goal?: number
+  /** for what groktunnel takes or reaches, in times of what hops do */
+  goal?: Goal
+}
+
+interface Goal {
+  sign: '≤' | '≥'
+  value: number
 }
 
 const rows: Row[] = [
@@ -23,18 +30,19 @@ const rows: Row[] = [
   { key: 'down4.rate', title: 'MB/s down, 4 connections', digits: 0 },
   { key: 'up1.rate', title: 'MB/s up, 1 connection', digits: 0 },
   { key: 'up4.rate', title: 'MB/s up, 4 connections', digits: 0 },
-  { key: 'small.cpu', title: 'CPU µs/small request', digits: 1, goal: 1.3 },
+  { key: 'small.cpu', title: 'CPU µs/small request', digits: 1, goal: atMost(1.3) },
   { key: 'small.cpuAround', title: '  load and app beside it', digits: 1 },
-  { key: 'new.cpu', title: 'CPU µs/new connection', digits: 0, goal: 1 },
-  { key: 'down.cpu', title: 'CPU s/GB down', digits: 2, goal: 1 },
-  { key: 'up.cpu', title: 'CPU s/GB up', digits: 2, goal: 1 },
+  { key: 'new.cpu', title: 'CPU µs/new connection', digits: 0, goal: atMost(1) },
+  { key: 'down.cpu', title: 'CPU s/GB down', digits: 2, goal: atMost(1) },
+  { key: 'up.cpu', title: 'CPU s/GB up', digits: 2, goal: atMost(1) },
   { key: 'rss.rest', title: 'RSS MiB at rest', digits: 0 },
   { key: 'rss.peak', title: 'RSS MiB under load, at most', digits: 0 },
-  { key: 'rss.idle', title: 'RSS MiB with 1,000 idle connections', digits: 0, goal: 1.3 },
+  { key: 'rss.idle', title: 'RSS MiB with 1,000 idle connections', digits: 0, goal: atMost(1.3) },
   { key: 'rss.perIdle', title: '  KiB each, above rest', digits: 1 },
+  ...ROUND_TRIPS_MS.flatMap((roundTripMs) => WAYS.flatMap((way) => farRows(roundTripMs, way))),
 ]
 
-const START_GOAL_MS = 40
+const START_GOAL_MS = atMost(40)
 
 /** What one round found, by subject. */
 export type Round = Record<Name, Values>
@@ -46,7 +54,7 @@ export interface Summary {
   values: Partial<Record<Name, number>>
   /** groktunnel / hops of each round */
   ratio: { median: number; least: number; most: number }
-  goal?: number
+  goal?: Goal
 }
 
 export function summarize(rounds: readonly Round[]): Summary[] {
@@ -92,8 +100,26 @@ function summaryLine({ values, ratio, goal }: Summary, row: Row | undefined): st
   return line(row?.title ?? '', [...cells, ratio.median.toFixed(2)], range, goalCell)
 }
 
-function verdict(reached: number, goal: number): string {
-  return `≤ ${goal} ${reached <= goal ? 'reached' : 'missed'}`
+/** The rate over a line of 1 Gbit/s. The goal is for the window once it has grown, which is in the first half. */
+function farRows(roundTripMs: number, way: Way): Row[] {
+  const key = farKey(roundTripMs, way)
+  return [
+    { key, title: `MB/s ${way}, 1 Gbit/s, ${roundTripMs} ms away`, digits: 0 },
+    { key: `${key}.lastHalf`, title: '  the last half', digits: 0, goal: atLeast(0.8) },
+  ]
+}
+
+function atMost(value: number): Goal {
+  return { sign: '≤', value }
+}
+
+function atLeast(value: number): Goal {
+  return { sign: '≥', value }
+}
+
+function verdict(reached: number, { sign, value }: Goal): string {
+  const isReached = sign === '≤' ? reached <= value : reached >= value
+  return `${sign} ${value} ${isReached ? 'reached' : 'missed'}`
 }
 
 function line(title: string, cells: readonly string[], range: string, goal: string): string {

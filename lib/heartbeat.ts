@@ -1,7 +1,7 @@
 /**
  * Dead peers are noticed: every session is pinged, and one whose peer stays silent is ended. Any byte is a sign of
- * life, so a long upload that keeps the answer to a ping waiting kills nobody. When our own clock jumps (the machine
- * slept, the process was stopped), all are pinged at once and given their time anew.
+ * life, the peer's own pings too: so a long upload that keeps the answers waiting kills nobody. When our own clock jumps
+ * (the machine slept, the process was stopped), all are pinged at once and given their time anew.
  *
  * One timer serves all sessions. A frozen local service is not a dead peer: its client answers pings.
  */
@@ -15,11 +15,13 @@ export interface HeartbeatOptions {
 
 interface Pulse {
   session: Session
-  /** when the last ping went out, and the last sign of life came */
+  /** when the last ping went out, and the first that is not answered; undefined when all are */
   pingedAt: number
+  waitingSince: number | undefined
+  /** when the last sign of life came */
   heardAt: number
   bytesHeard: number
-  isAnswered: boolean
+  unanswered: number
   onLatency: ((ms: number) => void) | undefined
 }
 
@@ -44,7 +46,15 @@ export class Heartbeat {
   watch(session: Session, onLatency?: (ms: number) => void): void {
     const now = performance.now()
     const { bytesHeard } = session
-    const pulse = { session, pingedAt: now, heardAt: now, bytesHeard, isAnswered: false, onLatency }
+    const pulse = {
+      session,
+      pingedAt: now,
+      waitingSince: now,
+      heardAt: now,
+      bytesHeard,
+      unanswered: 0,
+      onLatency,
+    }
     this.#pulses.set(session, pulse)
     session.on('close', () => this.#forget(session))
     this.#ping(pulse, now)
@@ -65,9 +75,14 @@ export class Heartbeat {
     const hasJumped = this.#clock() - this.#tickedAt > this.#beatMs
     this.#tickedAt = this.#clock()
     for (const pulse of this.#pulses.values()) {
-      if (hasJumped) this.#ping(pulse, now)
+      if (hasJumped) this.#renew(pulse, now)
       else this.#check(pulse, now)
     }
+  }
+
+  #renew(pulse: Pulse, now: number): void {
+    pulse.heardAt = now
+    this.#ping(pulse, now)
   }
 
   #check(pulse: Pulse, now: number): void {
@@ -76,16 +91,19 @@ export class Heartbeat {
       pulse.heardAt = now
       pulse.bytesHeard = bytesHeard
     }
-    const silentMs = now - Math.max(pulse.heardAt, pulse.pingedAt)
-    if (pulse.isAnswered && now - pulse.pingedAt >= this.#beatMs) this.#ping(pulse, now)
-    else if (!pulse.isAnswered && silentMs > 1.5 * this.#beatMs) pulse.session.destroy(silent(silentMs))
+    const { waitingSince, heardAt } = pulse
+    const silentMs = waitingSince === undefined ? 0 : now - Math.max(heardAt, waitingSince)
+    if (silentMs > 1.5 * this.#beatMs) pulse.session.destroy(silent(silentMs))
+    else if (now - pulse.pingedAt >= this.#beatMs) this.#ping(pulse, now)
   }
 
   #ping(pulse: Pulse, now: number): void {
     pulse.pingedAt = now
-    pulse.isAnswered = false
+    pulse.waitingSince ??= now
+    pulse.unanswered += 1
     void pulse.session.ping().then((ms) => {
-      pulse.isAnswered = true
+      pulse.unanswered -= 1
+      if (pulse.unanswered === 0) pulse.waitingSince = undefined
       pulse.onLatency?.(ms)
     })
   }

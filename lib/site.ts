@@ -1,4 +1,5 @@
 /** Where a server is seen from outside: its own host, and the public address of each name under it. */
+import { isIP } from 'node:net'
 import { TunnelError } from './errors.ts'
 
 export interface SiteOptions {
@@ -19,17 +20,33 @@ export interface Site {
   urlOf(name: string): string
 }
 
-/** `port` and `scheme` are where the server itself listens, and count where no public URL says otherwise. */
-export function siteOf({ host, publicUrl }: SiteOptions, port: number, scheme: 'http' | 'https'): Site {
+/**
+ * `port` and `scheme` are where the server itself listens, and count where no public URL says otherwise. Throws `usage`
+ * when there can be no names under the host.
+ */
+export function siteOf({ host, publicUrl }: SiteOptions): (port: number, scheme: 'http' | 'https') => Site {
   const seen = publicUrl === undefined ? undefined : parse(publicUrl)
-  const protocol = seen?.protocol ?? `${scheme}:`
   const own = (host ?? seen?.hostname ?? 'localhost').toLowerCase()
-  const isUsual = port === (scheme === 'https' ? 443 : 80)
-  const suffix = seen === undefined ? (isUsual ? '' : `:${port}`) : seen.port === '' ? '' : `:${seen.port}`
-  const hostOf = (name: string) => `${name}.${own}${suffix}`
-  const url = `${protocol}//${own}${suffix}`
-  const clientOptions = protocol === 'https:' ? `-h ${url}` : `-h ${own} -p ${suffix.slice(1) || '80'}`
-  return { host: own, url, clientOptions, hostOf, urlOf: (name) => `${protocol}//${hostOf(name)}` }
+  if (isIP(own.replace(/^\[|\]$/g, '')) !== 0) {
+    throw new TunnelError(
+      'usage',
+      `expected a host name to serve names under, such as lvh.me, got the address ${own}`,
+    )
+  }
+  return (port, scheme) => {
+    const url = seen ?? new URL(`${scheme}://${own}:${port}`)
+    const suffix = url.port === '' ? '' : `:${url.port}`
+    const hostOf = (name: string) => `${name}.${own}${suffix}`
+    const home = `${url.protocol}//${own}${suffix}`
+    const clientOptions = url.protocol === 'https:' ? `-h ${home}` : `-h ${own} -p ${url.port || '80'}`
+    return {
+      host: own,
+      url: home,
+      clientOptions,
+      hostOf,
+      urlOf: (name) => `${url.protocol}//${hostOf(name)}`,
+    }
+  }
 }
 
 function parse(publicUrl: string): URL {

@@ -14,6 +14,8 @@ import { runsOf } from './runs.ts'
 
 /** The receive window every channel starts with, fixed by the spec. */
 export const INITIAL_WINDOW_BYTES = 256 * 1024
+/** However large the window, credit is given once so much was read, so that the sender need not stand still for it. */
+const GRANT_BYTES = 512 * 1024
 /** Small pieces that must wait for a slow reader are copied together, or their bookkeeping would outgrow them. */
 const SMALL_BYTES = 2048
 
@@ -50,7 +52,9 @@ export class Channel extends Duplex {
   readonly #carrier: Carrier
   #window = INITIAL_WINDOW_BYTES
   #credit = INITIAL_WINDOW_BYTES
-  #grantedAt = performance.now()
+  /** Read since a quarter of the window was last read, and when that was. */
+  #readBytes = 0
+  #quarterAt = performance.now()
   /** announced, not yet delivered */
   #coming = 0
   #arrived: Buffer[] = []
@@ -208,17 +212,21 @@ export class Channel extends Duplex {
     if (this.#remoteEnded || this.destroyed) return
     const held = this.readableLength + this.#smallBytes + this.#coming
     const read = this.#window - this.#credit - held
-    if (read < this.#window / 4) return
-    const now = performance.now()
-    const isHeldBack = now - this.#grantedAt < this.#carrier.rttMs
-    const grown = isHeldBack ? this.#growth() : 0
+    if (read < Math.min(this.#window / 4, GRANT_BYTES)) return
+    this.#readBytes += read
+    const grown = this.#readBytes < this.#window / 4 ? 0 : this.#growth()
     this.#window += grown
     this.#credit += read + grown
-    this.#grantedAt = now
     this.#carrier.grant(this.id, read + grown)
   }
 
+  /** By how much the window grows, now that a quarter of it was read. */
   #growth(): number {
+    const now = performance.now()
+    const isHeldBack = now - this.#quarterAt < this.#carrier.rttMs
+    this.#quarterAt = now
+    this.#readBytes = 0
+    if (!isHeldBack) return 0
     const bytes = Math.min(this.#window, this.#carrier.maxWindowBytes - this.#window)
     return bytes > 0 && this.#carrier.grow(bytes) ? bytes : 0
   }
