@@ -140,25 +140,26 @@ class ConnectAgent extends HttpsProxyAgent<string> {
     const socket = await super.connect(request, identified(target))
     if (status === 200) return socket
     socket.destroy()
-    throw this.#blame(
-      target,
-      Number.isInteger(status) ? `HTTP ${status} ${STATUS_CODES[status] ?? ''}`.trim() : notHttp,
-    )
+    const reason = STATUS_CODES[status] ?? ''
+    throw this.#blame(target, Number.isInteger(status) ? `HTTP ${status} ${reason}`.trim() : notHttp)
   }
 
-  #blame({ host, port }: Target, came: unknown): Error {
-    if (came instanceof TunnelError) return came
+  #blame({ host, port }: Target, cause: unknown): Error {
+    if (cause instanceof TunnelError) return cause
     const proxy = `the proxy ${this.proxy.host}`
-    // Never the words of an error, which may be the proxy's.
-    const shown =
-      typeof came === 'string' ? came : came instanceof Error && 'code' in came ? codeOf(came) : notHttp
-    const cure = shown.startsWith('HTTP 407') ? 'put user and password into' : 'check'
-    const message = `expected ${proxy} to connect to ${host}:${port}, got ${shown}; ${cure} ${this.#source}`
-    return certificateError(came, proxy) ?? new TunnelError('unreachable', message, { cause: came })
+    const came = typeof cause === 'string' ? cause : nameOf(cause)
+    const cure = came.startsWith('HTTP 407') ? 'put user and password into' : 'check'
+    const message = `expected ${proxy} to connect to ${host}:${port}, got ${came}; ${cure} ${this.#source}`
+    return certificateError(cause, proxy) ?? new TunnelError('unreachable', message, { cause })
   }
 }
 
 const notHttp = 'an answer that is not HTTP'
+
+/** Not the text of an error, for that may be the proxy's. */
+function nameOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? codeOf(error) : notHttp
+}
 
 /** The package forgets whose certificate to expect where the server has an address for a name. */
 function identified(target: Target): Target {

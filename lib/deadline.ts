@@ -2,19 +2,22 @@
  * One time limit for many: all may take equally long, so the first to begin is the first to be late, and one timer
  * serves them all.
  */
-import { NumberMap } from './number-map.ts'
 
 /** What `begin` gives and `end` takes. */
 export type Ticket = number
 
-export class Deadline<Owner> {
+/** Places at the front that nobody has any more are given back so many at a time. */
+const TRIM = 1_024
+
+export class Deadline<Owner extends object> {
   readonly #limitMs: number
   readonly #onLate: (owner: Owner) => void
-  readonly #owners = new NumberMap<Owner>()
-  /** since when, in whole ms */
-  readonly #since = new NumberMap<number>()
-  #oldest = 1
-  #newest = 0
+  /** in the order of their tickets, and since when in whole ms; undefined has ended */
+  #owners: (Owner | undefined)[] = []
+  #since: number[] = []
+  /** the ticket of the first place, and the first place that may not be empty */
+  #firstTicket = 1
+  #front = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor(limitMs: number, onLate: (owner: Owner) => void) {
@@ -24,38 +27,44 @@ export class Deadline<Owner> {
 
   /** `onLate(owner)` is called unless `end` is in time. */
   begin(owner: Owner): Ticket {
-    const ticket = ++this.#newest
-    this.#owners.set(ticket, owner)
-    this.#since.set(ticket, Math.ceil(performance.now()))
+    this.#since.push(Math.ceil(performance.now()))
     this.#timer ??= setTimeout(this.#sweep, this.#limitMs).unref()
-    return ticket
-  }
-
-  /** Who will be late next. */
-  get oldest(): Owner | undefined {
-    for (; this.#oldest <= this.#newest; this.#oldest++) {
-      const owner = this.#owners.get(this.#oldest)
-      if (owner !== undefined) return owner
-    }
-    return undefined
+    return this.#firstTicket + this.#owners.push(owner) - 1
   }
 
   /** Harmless where it has ended before. */
   end(ticket: Ticket): void {
-    this.#owners.delete(ticket)
-    this.#since.delete(ticket)
+    const place = ticket - this.#firstTicket
+    if (place < this.#front) return
+    this.#owners[place] = undefined
+    if (place === this.#front) this.#advance()
+  }
+
+  /** Who will be late next. */
+  get oldest(): Owner | undefined {
+    return this.#owners[this.#front]
+  }
+
+  #advance(): void {
+    const { length } = this.#owners
+    while (this.#front < length && this.#owners[this.#front] === undefined) this.#front += 1
+    if (this.#front < TRIM) return
+    this.#owners = this.#owners.slice(this.#front)
+    this.#since = this.#since.slice(this.#front)
+    this.#firstTicket += this.#front
+    this.#front = 0
   }
 
   readonly #sweep = (): void => {
     this.#timer = undefined
     const now = performance.now()
     for (let owner = this.oldest; owner !== undefined; owner = this.oldest) {
-      const leftMs = (this.#since.get(this.#oldest) ?? now) + this.#limitMs - now
+      const leftMs = (this.#since[this.#front] ?? now) + this.#limitMs - now
       if (leftMs > 0) {
         this.#timer ??= setTimeout(this.#sweep, leftMs).unref()
         return
       }
-      this.end(this.#oldest)
+      this.end(this.#firstTicket + this.#front)
       this.#onLate(owner)
     }
   }

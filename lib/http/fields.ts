@@ -82,7 +82,8 @@ export function valuesOf(fields: readonly Field[], name: string): string[] {
 /** The lower-case options of Connection (RFC 9110 section 7.6.1). */
 export function connectionOptions(fields: readonly Field[]): string[] {
   const values = valuesOf(fields, 'connection')
-  if (values.length === 0) return values
+  const [only = ''] = values
+  if (values.length <= 1 && !only.includes(',')) return only === '' ? [] : [only.toLowerCase()]
   return values.flatMap((value) => value.split(',')).map((option) => option.trim().toLowerCase())
 }
 

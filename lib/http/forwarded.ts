@@ -3,7 +3,7 @@
  * What came in of these is dropped, or extended when the peer is a trusted proxy. An offer to go on in HTTP/2
  * (h2c) is dropped as well: nobody could follow the messages after it (RFC 9113 section 3.1, RFC 9110 section 7.8).
  */
-import { connectionOptions, valuesOf } from './fields.ts'
+import { valuesOf } from './fields.ts'
 import type { RequestHead } from './request.ts'
 import { rewriteHead } from './rewrite.ts'
 
@@ -35,7 +35,7 @@ const oursAndH2c = new Set([...ours, 'upgrade', 'http2-settings'])
 /** The bytes of the head as the local service gets them. */
 export function forwardedHead(head: RequestHead, origin: Origin): Buffer {
   const ending = head.upgrade !== undefined && isH2c(head.upgrade) ? oursAndH2c : ours
-  const options = connectionOptions(head.fields)
+  const { options } = head
   const add = forwardedFields(head, origin)
   // Connection must not name what ends here: a proxy before the local service would then drop our fields.
   if (!options.some((option) => ending.has(option))) return rewriteHead(head, (name) => ending.has(name), add)

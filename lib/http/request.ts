@@ -31,6 +31,8 @@ export interface RequestHead extends RequestLine {
   host: string
   framing: Framing
   keepAlive: boolean
+  /** the lower-case options of Connection */
+  options: string[]
   /** the value of Upgrade when Connection lists it */
   upgrade: string | undefined
   /** the bytes as sent, last empty line included, without a leading one */
@@ -72,6 +74,7 @@ export function parseRequest(raw: Buffer): RequestHead {
     host,
     framing,
     keepAlive: persists(version, options),
+    options,
     upgrade,
     raw,
   }
