@@ -15,8 +15,8 @@ import net, { type Socket } from 'node:net'
 import { admission } from './lib/admission.ts'
 import { answer } from './lib/answer.ts'
 import type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
+import { arrivals } from './lib/arrivals.ts'
 import { readCertificates } from './lib/certificates.ts'
-import { proxyAgent } from './lib/connect-proxy.ts'
 import { serveSampleSite } from './lib/demo.ts'
 import { drain } from './lib/drain.ts'
 import { farewell } from './lib/ending.ts'
@@ -32,12 +32,14 @@ import { logServer, logTunnel, logWait } from './lib/log.ts'
 import { Session } from './lib/mux.ts'
 import { Names } from './lib/names.ts'
 import { helpText, type Options, parseOptions } from './lib/options.ts'
+import { outboundAgent } from './lib/outbound.ts'
 import { isProgram, onReload, print, printError, printLine, saveMemory, startProcess } from './lib/process.ts'
 import { clientAddress, origins, trustList } from './lib/proxies.ts'
 import { reconnecting } from './lib/reconnect.ts'
 import { Registrations } from './lib/registrations.ts'
 import { siteOf } from './lib/site.ts'
 import { stateFile } from './lib/state-file.ts'
+import { reloadAll } from './lib/reload.ts'
 import { secure } from './lib/tls.ts'
 import { readToken, tokens } from './lib/tokens.ts'
 import { SessionTunnel } from './lib/tunnel.ts'
@@ -93,14 +95,14 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const onFault = (error: unknown) => void events.emit('fault', asTunnelError(error))
   const siteAt = siteOf(options)
   const trusts = trustList(options.trustProxy)
-  const originOf = origins(options, trusts)
   const door = admission(options, trusts)
   const tls = secure(options)
+  const arrive = arrivals({ originOf: origins(options, trusts), tls })
   const holders = tokens(options)
   const registrations = new Registrations(options)
   const heartbeat = new Heartbeat(options)
   const state = stateFile(options.stateFile, onFault)
-  const names = new Names(options, () => state.save(names.held()))
+  const names = new Names(options, () => state.save(() => names.held()))
   const sessions = new Set<Session>()
   const onFirst = (visitor: Visitor) => void receive(visitor).catch((error) => visitor.fail(error))
   const guests = reception(options, { onFirst, onFault })
@@ -156,23 +158,18 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     socket.on('error', () => undefined) // 'close' follows, and is heard
     const refusal = door.admit(socket)
     if (refusal !== undefined) return tls === undefined ? farewell(socket, answer(refusal)) : socket.destroy()
-    greet(socket).catch(() => socket.destroy())
+    arrive(socket, (secured, origin) => {
+      door.replace(socket, secured)
+      new Visitor(secured, origin, guests)
+    })
   })
-
-  async function greet(socket: Socket): Promise<void> {
-    const origin = await originOf(socket)
-    if (tls === undefined) return void new Visitor(socket, origin, guests)
-    const secured = await tls.wrap(socket)
-    door.replace(socket, secured)
-    new Visitor(secured, { ...origin, proto: 'https' }, guests)
-  }
 
   names.hold(await state.load())
   const { port } = await listen(listener, asked, bind)
   listener.on('error', onFault) // such as EMFILE: it goes on when there are descriptors again
   const site = siteAt(port, tls === undefined ? 'http' : 'https')
+  const reload = () => reloadAll(tls, holders)
   const ends = drain({ listener, door, names, sessions, state }, options)
-  const reload = () => [tls, holders].forEach((files) => files?.reload())
   return Object.assign(events, { port, url: site.url, isOpen: holders.isOpen, reload, ...ends })
 }
 
@@ -188,7 +185,7 @@ async function openSession(options: ConnectOptions, client: string): Promise<Tun
   const ca = caFile === undefined ? undefined : readCertificates('--ca', caFile)
   const where = { ...options, host, port, ca }
   const token = readToken(options)
-  const agent = proxyAgent(where)
+  const agent = await outboundAgent(where)
   const { socket, subdomain, publicUrl: url } = await register({ ...where, client, token, agent })
   const session = new Session(socket, { side: 'client' })
   const dial = dialer(options.local)

@@ -76,6 +76,7 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
   }
 
   const replace = (socket: Numbered, secured: Numbered) => {
+    if (socket === secured) return
     const number = socket[NUMBER] ?? 0
     secured[NUMBER] = number
     sockets.set(number, secured)

@@ -10,7 +10,6 @@ import { isIP, isIPv6, type Socket } from 'node:net'
 import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import { HttpsProxyAgent } from 'https-proxy-agent'
 import { getProxyForUrl } from 'proxy-from-env'
-import { isLoopback } from './address.ts'
 import { certificateError } from './certificates.ts'
 import { codeOf, TunnelError } from './errors.ts'
 
@@ -51,9 +50,8 @@ interface Proxy {
 /** In the order in which proxy-from-env looks at them, each in lower case first. */
 const variables = ['npm_config_https_proxy', 'https_proxy', 'npm_config_proxy', 'all_proxy']
 
-/** Loopback is behind no proxy, whatever the environment says: HTTPS_PROXY must not break a server on this machine. */
+/** As with curl, also this machine is behind the proxy unless NO_PROXY says otherwise. */
 function fromEnvironment({ host, port }: ProxiedServer): Proxy | false {
-  if (isLoopback(host) || /(^|\.)(localhost|lvh\.me)$/i.test(host)) return false
   const isExcepted = domainsOf(host).some((domain) => isDirect(domain, port))
   const names = variables.flatMap((name) => [name, name.toUpperCase()])
   const source = isExcepted ? undefined : names.find((name) => process.env[name])

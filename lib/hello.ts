@@ -131,6 +131,8 @@ async function readRefusal(where: string, response: IncomingMessage): Promise<Tu
     // cut in the middle, or too slow: what came is judged
   }
   response.destroy()
+  if (response.headers['x-groktunnel-error'] === 'bad-request' && body.includes('speaks https'))
+    return notGroktunnel(where, 'TLS; give -h https://… or --tls')
   return parseRefusal(body) ?? notGroktunnel(where, `HTTP ${response.statusCode}`)
 }
 
@@ -216,6 +218,7 @@ export function refuse(socket: Duplex, { status, code, message }: TunnelError): 
     'Content-Type: application/json',
     `Content-Length: ${Buffer.byteLength(body)}`,
     `X-Groktunnel-Error: ${code}`,
+    ...(status === 429 || status === 503 ? ['Retry-After: 60'] : []),
     ...(status === 426 ? [`Upgrade: ${PROTOCOL}`, 'Connection: close, Upgrade'] : ['Connection: close']),
   ]
   socket.write(`${lines.join('\r\n')}\r\n\r\n${body}`)

@@ -294,8 +294,13 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     if (length !== GoAway.normal)
       this.#error = new TunnelError('session-closed', `the peer gave up (code ${length})`)
     this.#ration('goodbyes')
-    if (!this.#isLeaving && length === GoAway.normal) queueMicrotask(() => this.emit('goodbye'))
+    if (!this.#isLeaving && length === GoAway.normal) queueMicrotask(() => this.#onGoodbye())
     this.#isLeaving = true
+  }
+
+  #onGoodbye(): void {
+    this.emit('goodbye')
+    for (const channel of this.#channels.values()) channel.emit('goodbye')
   }
 
   #ration(what: string): void {

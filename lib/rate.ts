@@ -21,7 +21,7 @@ export class Rate {
 
   #refill(): void {
     const now = performance.now()
-    this.#left = Math.min(this.#burst, ((now - this.#at) / 1000) * this.#perSecond)
+    this.#left = Math.min(this.#burst, this.#left + ((now - this.#at) / 1000) * this.#perSecond)
     this.#at = now
   }
 }

@@ -5,6 +5,7 @@
  */
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { codeOf, TunnelError } from './errors.ts'
 import type { Held } from './held.ts'
 import { makeFolder } from './state-folder.ts'
@@ -12,31 +13,34 @@ import { makeFolder } from './state-folder.ts'
 export interface StateFile {
   /** What was written last; nothing where there is no file, or none that can be read. */
   load(): Promise<Held>
-  /** Writes this soon, and never twice at a time; what was said last counts. */
-  save(held: Held): void
+  /** Writes what `held` gives at that time, at once or 100 ms after the last time. */
+  save(held: () => Held): void
   /** Settles when what was to be saved is on disk. */
   saved(): Promise<void>
 }
 
+const REST_MS = 100
+
 /** Without a path nothing is kept. `onFault` is told, once, that the file cannot be written. */
 export function stateFile(path: string | undefined, onFault: (error: TunnelError) => void): StateFile {
-  if (path === undefined)
-    return { load: () => Promise.resolve({}), save: () => undefined, saved: () => Promise.resolve() }
-  let latest: Held | undefined
+  if (path === undefined) return nowhere
+  let latest: (() => Held) | undefined
   let writing: Promise<void> | undefined
   let isTold = false
+  const rest = new AbortController()
 
   async function write(path: string): Promise<void> {
     for (let held = latest; held !== undefined; held = latest) {
       latest = undefined
       try {
         await makeFolder(dirname(path))
-        await writeFile(`${path}.new`, JSON.stringify(held), { mode: 0o600 })
+        await writeFile(`${path}.new`, JSON.stringify(held()), { mode: 0o600 })
         await rename(`${path}.new`, path)
       } catch (error) {
         if (!isTold) onFault(unwritable(path, error))
         isTold = true
       }
+      await setTimeout(REST_MS, undefined, { ref: false, signal: rest.signal }).catch(() => undefined)
     }
     writing = undefined
   }
@@ -53,8 +57,17 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
       latest = held
       writing ??= Promise.resolve().then(() => write(path))
     },
-    saved: () => writing ?? Promise.resolve(),
+    async saved() {
+      rest.abort()
+      await writing
+    },
   }
+}
+
+const nowhere: StateFile = {
+  load: () => Promise.resolve({}),
+  save: () => undefined,
+  saved: () => Promise.resolve(),
 }
 
 function unwritable(path: string, cause: unknown): TunnelError {

@@ -27,7 +27,7 @@ export interface Asker {
   /** The visitor has ended its side, or the socket was let go, and nothing waits. */
   readonly hasEnded: boolean
   /** The connection is to close after this answer. */
-  readonly isLast: boolean
+  isLast: boolean
   /** From now on requests go to `visit`, beginning with the one that waits. */
   attach(visit: Visit): void
   /** Something has passed, so what waits may go on. */
@@ -81,6 +81,7 @@ export class Visit {
     this.#channel = channel
     channel.on('data', this.#onAnswer).on('drain', this.#onChannelDrain)
     channel.on('error', this.#onChannelError).on('end', this.#onChannelEnd).on('close', this.#onChannelClose)
+    channel.on('goodbye', this.#onGoodbye)
     this.#visitor.socket.on('drain', this.#onVisitorDrain)
     if (this.#visitor.socket.destroyed) this.breakOff(cutError)
     else this.#visitor.attach(this)
@@ -248,6 +249,12 @@ export class Visit {
     void join(socket, channel).then(() => this.#end())
   }
 
+  /** The client leaves: it waits for answers under way, and for nothing else. */
+  readonly #onGoodbye = (): void => {
+    if (this.#asked === undefined && !this.#visitor.isSending) this.leave()
+    else this.#visitor.isLast = true
+  }
+
   readonly #onChannelDrain = (): void => this.#visitor.turn()
   readonly #onVisitorDrain = (): void => void this.#channel?.resume()
   readonly #onChannelError = (error: Error): void => {
@@ -289,7 +296,7 @@ export class Visit {
   #letGo(): void {
     this.#visitor.socket.off('drain', this.#onVisitorDrain)
     const channel = this.#channel?.off('data', this.#onAnswer).off('drain', this.#onChannelDrain)
-    channel?.off('end', this.#onChannelEnd).off('close', this.#onChannelClose)
+    channel?.off('end', this.#onChannelEnd).off('close', this.#onChannelClose).off('goodbye', this.#onGoodbye)
   }
 }
 

@@ -13,7 +13,8 @@ const sources = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter(
 function importsOf(path: string): string[] {
   const text = readFileSync(join(root, path), 'utf8')
   const found = [...text.matchAll(/^(?:import|export)\s[^'"]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm)]
-  return found.map(([, from, bare]) => from ?? bare ?? '')
+  const late = [...text.matchAll(/\bimport\('([^']+)'\)/g)].map(([, from]) => from ?? '')
+  return [...found.map(([, from, bare]) => from ?? bare ?? ''), ...late]
 }
 
 function resolve(from: string, to: string): string {
@@ -24,7 +25,7 @@ function resolve(from: string, to: string): string {
 const layers: [pattern: RegExp, layer: number][] = [
   [/^groktunnel\.ts$/, 0],
   [
-    /^lib\/(admission|connect-proxy|demo|drain|environment|heartbeat|landing|local|log|names|proxies|reconnect|registrations|state-file|tls|tokens|tunnel)\.ts$/,
+    /^lib\/(admission|arrivals|connect-proxy|demo|drain|environment|heartbeat|landing|local|log|names|outbound|proxies|reconnect|registrations|state-file|tls|tokens|tunnel)\.ts$/,
     1,
   ],
   [/^(vhost\.ts|lib\/(visit|visitor|mux|hello)\.ts)$/, 2],
@@ -38,6 +39,7 @@ function layerOf(path: string): number {
 }
 
 function roomOf(path: string): string {
+  if (/^lib\/(outbound|connect-proxy)\.ts$/.test(path)) return 'outbound'
   return /^lib\/(http|mux|tokens)[/.]/.exec(path)?.[1] ?? path
 }
 

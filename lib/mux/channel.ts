@@ -1,5 +1,6 @@
 /**
- * A channel: one yamux stream seen as a Node `Duplex`, with half-close and reset both ways.
+ * A channel: one yamux stream seen as a Node `Duplex`, with half-close and reset both ways. It emits 'goodbye' when the
+ * peer is about to leave and waits for its channels to end.
  *
  * Its one hard idea is credit. The peer may send as much as it has been granted; bytes that came but were not
  * yet read by the consumer are not granted again. So a paused reader costs at most one window of memory, stops

@@ -1,0 +1,41 @@
+/** The ways to end a socket, at moments when Node or libuv would not. */
+import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
+import { test } from 'node:test'
+import { cut } from '../lib/ending.ts'
+import { tcpApp, until, visitor } from './helpers.ts'
+
+test('a cut is a reset', async (t) => {
+  const app = await tcpApp(t, (socket) => {
+    socket.write('half')
+    socket.once('data', () => cut(socket))
+  })
+  const peer = visitor(t, app)
+  await peer.got('half')
+  peer.send('I have it')
+  assert.equal(await peer.ended(), 'ECONNRESET')
+  await until(() => app.sockets.size === 0, 'the socket to close')
+})
+
+test('a cut waits for no peer that does not read, whether the socket was ended or not', async (t) => {
+  for (const begin of ['write', 'end'] as const) {
+    let isClosed = false
+    const app = await tcpApp(t, (socket) => {
+      socket.on('close', () => (isClosed = true))
+      socket[begin](Buffer.alloc(64 * 1024 * 1024))
+      setImmediate(cut, socket)
+    })
+    visitor(t, app).socket.pause()
+    await until(() => isClosed, 'the socket to close')
+  }
+})
+
+test('a cut closes a socket whose FIN is on its way, and what was said is heard', async (t) => {
+  const farewells: ((socket: Socket) => Socket)[] = [(socket) => socket.end(), (socket) => socket.end('bye')]
+  for (const say of farewells) {
+    const app = await tcpApp(t, (socket) => cut(say(socket)))
+    const peer = visitor(t, app)
+    assert.equal(await peer.ended(), 'end')
+    await until(() => app.sockets.size === 0, 'the socket to close')
+  }
+})
