@@ -17,6 +17,11 @@ export interface Drained {
   state: { saved(): Promise<void> }
 }
 
+/** A connection that is not known or not secured yet. */
+function nobody(socket: Socket): { dismiss(): void } {
+  return { dismiss: () => socket.destroy() }
+}
+
 export interface DrainOptions {
   /** For requests under way to finish; default 10,000. */
   graceMs?: number | undefined
@@ -35,7 +40,7 @@ export function drain(
   async function leave(): Promise<void> {
     listener.close()
     names.close()
-    for (const socket of door.admitted()) visitorOf(socket)?.dismiss()
+    for (const socket of door.admitted()) (visitorOf(socket) ?? nobody(socket)).dismiss()
     await Promise.race([door.emptied(), setTimeout(graceMs, undefined, { ref: false })])
     for (const session of sessions) session.close()
     // Not before the visits have cut what is now only half an answer.

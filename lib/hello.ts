@@ -131,9 +131,18 @@ async function readRefusal(where: string, response: IncomingMessage): Promise<Tu
     // cut in the middle, or too slow: what came is judged
   }
   response.destroy()
-  if (response.headers['x-groktunnel-error'] === 'bad-request' && body.includes('speaks https'))
-    return notGroktunnel(where, 'TLS; give -h https://… or --tls')
-  return parseRefusal(body) ?? notGroktunnel(where, `HTTP ${response.statusCode}`)
+  return (
+    parseRefusal(body) ?? overheard(response, body) ?? notGroktunnel(where, `HTTP ${response.statusCode}`)
+  )
+}
+
+/** What the server says to whoever it does not let in that far: it does not know that we are a client. */
+function overheard({ headers }: IncomingMessage, body: string): TunnelError | undefined {
+  const code = headers['x-groktunnel-error']
+  const words = body.slice(body.indexOf(':') + 1).trim()
+  if (code === 'bad-request' && words.includes('https'))
+    return new TunnelError('not-groktunnel', `${words}; give -h https://… or --tls`)
+  return isErrorCode(code) ? new TunnelError(code, words) : undefined
 }
 
 function parseRefusal(body: string): TunnelError | undefined {

@@ -70,8 +70,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #strayBytes = 0
   #growthLeft: number
   #lastId = 0
-  #pings: { sentAt: number; resolve: (rttMs: number) => void }[] = []
-  #pingsAnswered = 0
+  /** those under way, by their value: some peers answer a few at once in any order */
+  readonly #pings = new Map<number, { sentAt: number; resolve: (rttMs: number) => void }>()
+  #lastPing = 0
   /** Pings since the peer last caught up. */
   #pongsOwed = 0
   #drains = 0
@@ -128,8 +129,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   /** One round trip in ms. Never settles when the session ends first. */
   ping(): Promise<number> {
-    this.gather.write(encodeHeader(FrameType.ping, Flag.syn, 0, this.#pingsAnswered + this.#pings.length))
-    return new Promise((resolve) => this.#pings.push({ sentAt: performance.now(), resolve }))
+    const value = (this.#lastPing = (this.#lastPing + 1) >>> 0)
+    this.gather.write(encodeHeader(FrameType.ping, Flag.syn, 0, value))
+    return new Promise((resolve) => this.#pings.set(value, { sentAt: performance.now(), resolve }))
   }
 
   /** Says goodbye, and closes when the last channel has ended, or after `graceMs`. */
@@ -281,9 +283,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   }
 
   #onPong(value: number): void {
-    const ping = value === this.#pingsAnswered ? this.#pings.shift() : undefined
+    const ping = this.#pings.get(value)
     if (ping === undefined) throw new TunnelError('protocol-violation', 'answer to a ping that was not sent')
-    this.#pingsAnswered = (this.#pingsAnswered + 1) >>> 0
+    this.#pings.delete(value)
     this.latencyMs = performance.now() - ping.sentAt
     this.rttMs = Math.min(this.latencyMs, this.rttMs || Infinity)
     ping.resolve(this.latencyMs)

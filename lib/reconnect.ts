@@ -151,7 +151,8 @@ class LastingTunnel extends EventEmitter<TunnelEvents> implements Tunnel {
     return this.#session.latencyMs
   }
 
-  close(): Promise<void> {
+  /** Bound, so that it may be handed on. */
+  readonly close = (): Promise<void> => {
     this.#redial.stop.abort()
     return this.closed
   }

@@ -52,8 +52,8 @@ export function siteOf({ host, publicUrl }: SiteOptions): (port: number, scheme:
 function parse(publicUrl: string): URL {
   const url = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined
   const isPlain =
-    url !== undefined && /^https?:$/.test(url.protocol) && `${url.pathname}${url.search}` === '/'
-  if (isPlain && url.username === '') return url
+    url !== undefined && /^https?:$/.test(url.protocol) && `${url.pathname}${url.search}${url.hash}` === '/'
+  if (isPlain && `${url.username}${url.password}` === '') return url
   throw new TunnelError(
     'usage',
     `expected --public-url to be such as https://lvh.me, got ${JSON.stringify(publicUrl)}`,

@@ -38,7 +38,7 @@ export class SessionTunnel extends EventEmitter<TunnelEvents> implements Tunnel 
     return this.#session.latencyMs
   }
 
-  close(): Promise<void> {
+  readonly close = (): Promise<void> => {
     this.#session.leave(this.#graceMs)
     return this.closed
   }

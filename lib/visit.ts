@@ -27,11 +27,13 @@ export interface Asker {
   /** The visitor has ended its side, or the socket was let go, and nothing waits. */
   readonly hasEnded: boolean
   /** The connection is to close after this answer. */
-  isLast: boolean
+  readonly isLast: boolean
   /** From now on requests go to `visit`, beginning with the one that waits. */
   attach(visit: Visit): void
   /** Something has passed, so what waits may go on. */
   turn(): void
+  /** Closes the connection: now where nothing is under way, else after the answer. */
+  dismiss(): void
   /** Answers `asker` in our own words and closes the connection. */
   refuse(error: TunnelError, asker?: RequestHead): void
   /** Tells of a fault of ours. */
@@ -250,11 +252,7 @@ export class Visit {
   }
 
   /** The client leaves: it waits for answers under way, and for nothing else. */
-  readonly #onGoodbye = (): void => {
-    if (this.#asked === undefined && !this.#visitor.isSending) this.leave()
-    else this.#visitor.isLast = true
-  }
-
+  readonly #onGoodbye = (): void => this.#visitor.dismiss()
   readonly #onChannelDrain = (): void => this.#visitor.turn()
   readonly #onVisitorDrain = (): void => void this.#channel?.resume()
   readonly #onChannelError = (error: Error): void => {

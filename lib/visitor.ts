@@ -126,7 +126,6 @@ export class Visitor implements Asker {
     return held
   }
 
-  /** The server stops: closes now where nothing is under way, else after the answer. */
   dismiss(): void {
     this.isLast = true
     const isIdle = this.#next === undefined && !this.isSending && !this.#reader.pending
