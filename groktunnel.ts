@@ -37,10 +37,10 @@ import { isProgram, onReload, print, printError, printLine, saveMemory, startPro
 import { clientAddress, origins, trustList } from './lib/proxies.ts'
 import { reconnecting } from './lib/reconnect.ts'
 import { Registrations } from './lib/registrations.ts'
+import { secured } from './lib/secured.ts'
 import { siteOf } from './lib/site.ts'
 import { stateFile } from './lib/state-file.ts'
 import { reloadAll } from './lib/reload.ts'
-import { secure } from './lib/tls.ts'
 import { readToken, tokens } from './lib/tokens.ts'
 import { SessionTunnel } from './lib/tunnel.ts'
 import { version } from './lib/version.ts'
@@ -96,7 +96,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const siteAt = siteOf(options)
   const trusts = trustList(options.trustProxy)
   const door = admission(options, trusts)
-  const tls = secure(options)
+  const tls = await secured(options)
   const arrive = arrivals({ originOf: origins(options, trusts), tls })
   const holders = tokens(options)
   const registrations = new Registrations(options)
@@ -158,9 +158,9 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     socket.on('error', () => undefined) // 'close' follows, and is heard
     const refusal = door.admit(socket)
     if (refusal !== undefined) return tls === undefined ? farewell(socket, answer(refusal)) : socket.destroy()
-    arrive(socket, (secured, origin) => {
-      door.replace(socket, secured)
-      new Visitor(secured, origin, guests)
+    arrive(socket, (safe, origin) => {
+      door.replace(socket, safe)
+      new Visitor(safe, origin, guests)
     })
   })
 

@@ -8,6 +8,8 @@ export type Ticket = number
 
 /** Places at the front that nobody has any more are given back so many at a time. */
 const TRIM = 1_024
+/** Who is late is told so many in a row; then others have their turn, and what the late ones held is given back. */
+const IN_A_ROW = 100
 
 export class Deadline<Owner extends object> {
   readonly #limitMs: number
@@ -58,9 +60,10 @@ export class Deadline<Owner extends object> {
   readonly #sweep = (): void => {
     this.#timer = undefined
     const now = performance.now()
+    let told = 0
     for (let owner = this.oldest; owner !== undefined; owner = this.oldest) {
       const leftMs = (this.#since[this.#front] ?? now) + this.#limitMs - now
-      if (leftMs > 0) {
+      if (leftMs > 0 || ++told > IN_A_ROW) {
         this.#timer ??= setTimeout(this.#sweep, leftMs).unref()
         return
       }

@@ -4,8 +4,7 @@
  * whose JSON body says `{code, message}`.
  */
 import http from 'node:http'
-import type { Agent, IncomingMessage } from 'node:http'
-import https from 'node:https'
+import type { Agent, IncomingMessage, RequestOptions } from 'node:http'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { newSubdomain } from '../subdomain.ts'
@@ -64,11 +63,13 @@ export async function register(registration: Registration): Promise<Welcome> {
   }
 }
 
-function ask(registration: Registration, subdomain: string): Promise<Welcome> {
+async function ask(registration: Registration, subdomain: string): Promise<Welcome> {
   const { host, port, timeoutMs = 10_000 } = registration
   const where = `${host}:${port}`
+  // node:https is slow to load.
+  const { request: ask } = registration.tls === true ? await import('node:https') : http
   return new Promise((resolve, reject) => {
-    const request = requestFor(registration, subdomain)
+    const request = ask(requestOf(registration, subdomain))
     const timer = setTimeout(() => request.destroy(slow(where, timeoutMs)), timeoutMs)
     request.on('close', () => clearTimeout(timer))
     request.on('upgrade', (response, socket, head) => {
@@ -84,8 +85,8 @@ function ask(registration: Registration, subdomain: string): Promise<Welcome> {
   })
 }
 
-function requestFor(registration: Registration, subdomain: string): http.ClientRequest {
-  const { host, port, key, client, token, tls = false, ca, agent = false, signal } = registration
+function requestOf(registration: Registration, subdomain: string): RequestOptions {
+  const { host, port, key, client, token, ca, agent = false, signal } = registration
   const headers = {
     Connection: 'Upgrade',
     Upgrade: PROTOCOL,
@@ -94,10 +95,9 @@ function requestFor(registration: Registration, subdomain: string): http.ClientR
     ...(client === undefined ? {} : { 'X-Tunnel-Client': client }),
     ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
   }
-  const options = { host, port, headers, agent, signal, lookup: loopbackLookup(host) }
-  if (!tls) return http.request(options)
   // A server name must not be an address (RFC 6066 section 3).
-  return https.request({ ...options, ca, ...(isIP(host) === 0 ? { servername: host } : {}) })
+  const servername = isIP(host) === 0 ? { servername: host } : {}
+  return { host, port, headers, agent, signal, lookup: loopbackLookup(host), ...{ ca, ...servername } }
 }
 
 /** `localhost` and `lvh.me` are loopback wherever we are, also where no resolver says so (RFC 6761 section 6.3). */

@@ -6,6 +6,22 @@ import { join } from 'node:path'
 
 const { version } = JSON.parse(await readFile('package.json', 'utf8'))
 
+/**
+ * Imports of node's own modules stand at the head of an ES module and are loaded at the start, also for what is only
+ * imported late. These are slow to load and seldom needed, so they are asked for by require.
+ */
+const late = {
+  name: 'late',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:(tls|https)$/ }, ({ kind, path }) =>
+      kind === 'import-statement' ? { path, namespace: 'late' } : undefined,
+    )
+    onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => ({
+      contents: `module.exports = require('${path}')`,
+    }))
+  },
+}
+
 const { metafile } = await build({
   entryPoints: ['groktunnel.ts'],
   outfile: 'dist/groktunnel.js',
@@ -19,6 +35,7 @@ const { metafile } = await build({
   metafile: true,
   logLevel: 'warning',
   legalComments: 'none',
+  plugins: [late],
   define: { VERSION: JSON.stringify(version) },
   // CommonJS dependencies ask for node's own modules by require.
   banner: { js: "import{createRequire as r}from'node:module';const require=r(import.meta.url);" },

@@ -25,7 +25,7 @@ function resolve(from: string, to: string): string {
 const layers: [pattern: RegExp, layer: number][] = [
   [/^groktunnel\.ts$/, 0],
   [
-    /^lib\/(admission|arrivals|connect-proxy|demo|drain|environment|heartbeat|landing|local|log|names|outbound|proxies|reconnect|registrations|state-file|tls|tokens|tunnel)\.ts$/,
+    /^lib\/(admission|arrivals|connect-proxy|demo|drain|environment|heartbeat|landing|local|log|names|outbound|proxies|reconnect|registrations|secured|state-file|tls|tokens|tunnel)\.ts$/,
     1,
   ],
   [/^(vhost\.ts|lib\/(visit|visitor|mux|hello)\.ts)$/, 2],
@@ -40,6 +40,7 @@ function layerOf(path: string): number {
 
 function roomOf(path: string): string {
   if (/^lib\/(outbound|connect-proxy)\.ts$/.test(path)) return 'outbound'
+  if (/^lib\/(secured|tls)\.ts$/.test(path)) return 'tls'
   return /^lib\/(http|mux|tokens)[/.]/.exec(path)?.[1] ?? path
 }
 

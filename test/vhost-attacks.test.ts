@@ -63,8 +63,8 @@ async function crowd(
   return { texts, ended: () => ended }
 }
 
-// The 110 MiB are not reached yet: 115 to 121 were measured on Node 20, of which a bare net server takes 85.
-const memoryGoal = { todo: 'RSS peaks at 115 to 121 MiB' }
+// Node 24 takes 15 MiB more than Node 20 for itself, before it has run anything of ours: there it is 113.
+const memoryGoal = Number(process.versions.node.split('.')[0]) >= 24 ? { todo: '113 MiB on Node 24' } : {}
 
 test(
   '10,000 slow heads are answered 408 in time, others are served meanwhile, in 110 MiB',
@@ -241,9 +241,9 @@ describe('connections that hold all they can are bounded in memory:', () => {
 describe('too many connections are 503, and when one leaves the next is served:', () => {
   for (const option of ['maxConnections', 'maxConnectionsPerAddress'] as const) {
     test(option, async (t) => {
-      // One of them is the client's own.
+      // Those of the two clients are none: they became sessions.
       const { server, one } = await twoTunnels(t, { [option]: 5 })
-      const inside = Array.from({ length: 3 }, () => visitor(t, server).send(get(one)))
+      const inside = Array.from({ length: 5 }, () => visitor(t, server).send(get(one)))
       for (const client of inside) await client.got('<one GET />')
       for (let n = 0; n < 20; n++) {
         const client = visitor(t, server).send(get(one))
@@ -255,7 +255,7 @@ describe('too many connections are 503, and when one leaves the next is served:'
       await until(() => {
         const client = visitor(t, server).send(get(one))
         inside.push(client)
-        return inside.some((one, n) => n >= 3 && one.text.includes('<one GET />'))
+        return inside.some((one, n) => n >= 5 && one.text.includes('<one GET />'))
       }, 'a place')
     })
   }
