@@ -16,7 +16,6 @@ import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { connect, serve } from '../groktunnel.ts'
-import type { TunnelError } from '../groktunnel.ts'
 
 export const KIB = 1024
 export const MIB = 1024 * 1024
@@ -374,6 +373,9 @@ export class Child {
 
 // From here on: what runs in the process of its own.
 
+/** Whoever stops reading would soon be dead to the heartbeat; here only its frames are to count. */
+const HEARTBEAT_MS = 60_000
+
 const memory = { rss: 0, rssPeak: 0, held: 0, heldPeak: 0 }
 
 function heldBytes(): number {
@@ -422,7 +424,7 @@ function answerParent(answers: Answers): void {
 }
 
 async function runServer(): Promise<void> {
-  const server = await serve({ port: 0 })
+  const server = await serve({ port: 0, heartbeatMs: HEARTBEAT_MS })
   server.on('end', (host, error) => {
     const name = host.replace(/\..*/, '')
     process.send?.({ ended: { name, code: error?.code, message: error?.message } })
@@ -448,11 +450,11 @@ async function runClient(): Promise<void> {
     mark: markMemory,
     report: measureMemory,
     open: async (port: number, name: string) => {
-      const tunnel = await connect({ local, port, subdomain: name })
-      tunnel.closed.then(
-        () => process.send?.({ ended: { name } }),
-        (error: TunnelError) => process.send?.({ ended: { name, code: error.code, message: error.message } }),
-      )
+      const tunnel = await connect({ local, port, subdomain: name, heartbeatMs: HEARTBEAT_MS })
+      tunnel.on('lost', ({ code, message }) => {
+        process.send?.({ ended: { name, code, message } })
+        void tunnel.close() // or it would redial, which is none of what is measured
+      })
     },
   })
   process.send?.({ id: 'ready', port: local })

@@ -152,7 +152,10 @@ test('a server refuses a taken name with 409, and gives it again once its sessio
   const first = await attack(t, port, 'mine')
   const { head, body } = await answerTo(t, port, handshakeFor(port, 'mine'))
   assert.match(head, /^HTTP\/1.1 409 Conflict\r\nContent-Type: application\/json\r\n/)
-  assert.deepEqual(body, { code: 'name-taken', message: 'expected a free name, mine is taken' })
+  assert.deepEqual(body, {
+    code: 'name-taken',
+    message: 'expected a free name, mine is taken; ask for another',
+  })
   const ended = once(running, 'end')
   first.socket.destroy()
   await within(ended, 'the end of the session')

@@ -11,12 +11,13 @@ import type { IncomingHttpHeaders, RequestOptions } from 'node:http'
 import net from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TestContext } from 'node:test'
-import { connect, serve, type Server, type Tunnel } from '../groktunnel.ts'
+import { connect, serve, type ServeOptions, type Server, type Tunnel } from '../groktunnel.ts'
 
 const DEADLINE_MS = 10_000
 
-export async function startServer(t: TestContext): Promise<Server> {
-  const server = await serve({ port: 0 })
+/** A server on a free port; it gives nobody time when it closes, unless told to. */
+export async function startServer(t: TestContext, options: ServeOptions = {}): Promise<Server> {
+  const server = await serve({ port: 0, graceMs: 0, ...options })
   t.after(() => {
     // A visitor that keeps its half open would keep the server from closing for some seconds.
     for (const { socket } of visitors) socket.destroy()

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { execFile, execFileSync, spawn } from 'node:child_process'
+import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -15,9 +16,16 @@ import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
-import { loadKey, stateFolderOf } from '../lib/key.ts'
+import { loadKey } from '../lib/key.ts'
+import { stateFolderOf } from '../lib/state-folder.ts'
 
 const drawn = /^[\w-]{43}$/
+const server = 'lvh.me'
+
+/** What a server is shown of the key in the file. */
+function keyFor(host: string, secret: string): string {
+  return createHmac('sha256', secret).update(host).digest('base64url')
+}
 
 function folderFor(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), 'groktunnel-'))
@@ -39,26 +47,26 @@ function modeOf(path: string): string {
 
 test('a given key is taken as it is, and no file is looked at', async (t) => {
   const folder = folderFor(t)
-  for (const key of ['0123456789abcdef', 'p"w\\!~0123456789', 'x'.repeat(256)])
-    assert.deepEqual(await loadKey({ key, stateFolder: folder }), { key })
+  for (const key of ['s3cret', '0123456789abcdef', 'p"w\\!~0123456789', 'x'.repeat(256)])
+    assert.deepEqual(await loadKey({ key, stateFolder: folder, server }), { key })
   assert.deepEqual(readdirSync(folder), [])
 })
 
 test('a given key that is short, endless or unfit for a header is refused, and not shown', async () => {
   const bad: [key: string, got: string][] = [
     ['', '0 characters'],
-    ['s3cret-too-shrt', '15 characters'],
+    ['s3cr5', '5 characters'],
     ['s3cret'.repeat(50), '300 characters'],
     ['s3cret with spaces', 'others'],
     ['s3cret-with-end\r\nX: y', 'others'],
     ['s3crét-s3crét-s3crét', 'others'],
   ]
   for (const [key, got] of bad) {
-    await assert.rejects(loadKey({ key }), (error: Error & { code: string }) => {
+    await assert.rejects(loadKey({ key, server }), (error: Error & { code: string }) => {
       assert.equal(error.code, 'usage')
       assert.match(
         error.message,
-        new RegExp(`expected GROKTUNNEL_KEY .* 16 to 256 .* got ${got}; make one with`),
+        new RegExp(`expected GROKTUNNEL_KEY .* 6 to 256 .* got ${got}; make one with`),
       )
       assert.doesNotMatch(error.message, /s3cr/)
       return true
@@ -68,24 +76,44 @@ test('a given key that is short, endless or unfit for a header is refused, and n
 
 test('the first use makes a key that only the user can read, and later uses find it', async (t) => {
   const folder = join(folderFor(t), 'state', 'groktunnel')
-  const { key, warning } = await loadKey({ stateFolder: folder })
-  assert.match(key, drawn)
+  const { key, warning } = await loadKey({ stateFolder: folder, server })
   assert.equal(warning, undefined)
   assert.deepEqual(readdirSync(folder), ['key'])
   assert.deepEqual([modeOf(folder), modeOf(join(folder, 'key'))], ['700', '600'])
-  assert.equal(readFileSync(join(folder, 'key'), 'latin1'), `${key}\n`)
-  assert.deepEqual(await loadKey({ stateFolder: folder }), { key })
+  const [secret, ...rest] = readFileSync(join(folder, 'key'), 'latin1').split('\n')
+  assert.match(secret ?? '', drawn)
+  assert.deepEqual(rest, [''])
+  assert.equal(key, keyFor(server, secret ?? ''))
+  assert.deepEqual(await loadKey({ stateFolder: folder, server }), { key })
+})
+
+test('each server gets a key of its own from the one in the file', async (t) => {
+  const folder = stateWith(t, 'my-very-own-key-0123\n')
+  const hosts = ['lvh.me', 'localhost', 'tunnel.example.com']
+  const loads = hosts.map((host) => loadKey({ stateFolder: folder, server: host }))
+  const keys = (await Promise.all(loads)).map(({ key }) => key)
+  assert.deepEqual(
+    keys,
+    hosts.map((host) => keyFor(host, 'my-very-own-key-0123')),
+  )
+  assert.equal(new Set(keys).size, hosts.length)
+  for (const key of keys) assert.match(key, drawn)
 })
 
 test('a key that the user wrote is taken without the line end', async (t) => {
-  const folder = stateWith(t, '  my-very-own-key-0123\r\n', 0o400)
-  assert.deepEqual(await loadKey({ stateFolder: folder }), { key: 'my-very-own-key-0123' })
+  for (const [content, secret] of [
+    ['  my-very-own-key-0123\r\n', 'my-very-own-key-0123'],
+    ['s3cret\n', 's3cret'],
+  ] as const) {
+    const folder = stateWith(t, content, 0o400)
+    assert.deepEqual(await loadKey({ stateFolder: folder, server }), { key: keyFor(server, secret) })
+  }
 })
 
 test('all who begin in one process at the same time agree on one key', async (t) => {
   for (let round = 0; round < 20; round++) {
     const folder = join(folderFor(t), 'groktunnel')
-    const keys = await Promise.all(Array.from({ length: 20 }, () => loadKey({ stateFolder: folder })))
+    const keys = await Promise.all(Array.from({ length: 20 }, () => loadKey({ stateFolder: folder, server })))
     assert.deepEqual(new Set(keys.map(({ warning }) => warning)), new Set([undefined]))
     assert.equal(new Set(keys.map(({ key }) => key)).size, 1)
     assert.deepEqual(readdirSync(folder), ['key'])
@@ -100,7 +128,7 @@ function loader(stateFolder: string): string[] {
     const { loadKey } = await import(${JSON.stringify(module)})
     process.stdout.write('ready ')
     process.stdin.resume().once('end', async () => {
-      console.log(JSON.stringify(await loadKey({ stateFolder: ${JSON.stringify(stateFolder)} })))
+      console.log(JSON.stringify(await loadKey({ stateFolder: ${JSON.stringify(stateFolder)}, server: 'lvh.me' })))
     })`
   return [...process.execArgv, '--input-type=module', '-e', program]
 }
@@ -121,7 +149,7 @@ test('all processes that begin at the same time agree on one key', { timeout: 30
 test('a key file that others may read is not used, and the user is told what to do', async (t) => {
   for (const mode of [0o644, 0o640, 0o604, 0o620, 0o602]) {
     const folder = stateWith(t, 'my-very-own-key-0123', mode)
-    const { key, warning = '' } = await loadKey({ stateFolder: folder })
+    const { key, warning = '' } = await loadKey({ stateFolder: folder, server })
     assert.match(key, drawn)
     assert.ok(
       warning.startsWith(
@@ -139,14 +167,15 @@ test('a key file of anything but a key is left alone, and a random key serves th
   const contents = [
     '',
     '\n',
-    'short',
+    'shrt5',
     'two words of some length',
     'a-line-of-a-key\nanother-line',
     Buffer.alloc(64),
   ]
   for (const content of [...contents, Buffer.alloc(100_000, 'x'), Buffer.from('s3crét-s3crét-s3crét')]) {
     const folder = stateWith(t, content)
-    const [one, two] = [await loadKey({ stateFolder: folder }), await loadKey({ stateFolder: folder })]
+    const one = await loadKey({ stateFolder: folder, server })
+    const two = await loadKey({ stateFolder: folder, server })
     assert.match(one.key, drawn)
     assert.notEqual(one.key, two.key)
     assert.match(
@@ -168,7 +197,7 @@ test('where no key can be kept a random one serves this run, and the user is tol
     ['/proc/groktunnel', 'to keep a key in .*, got (ENOENT|EACCES); '],
   ]
   for (const [stateFolder, why] of cases) {
-    const { key, warning } = await loadKey({ stateFolder })
+    const { key, warning } = await loadKey({ stateFolder, server })
     assert.match(key, drawn)
     assert.match(warning ?? '', new RegExp(`^expected ${why}.*, or set GROKTUNNEL_KEY$`))
   }

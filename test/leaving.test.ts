@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
-import { connect, type Server } from '../groktunnel.ts'
+import { connect, type TunnelError } from '../groktunnel.ts'
 import {
   ask,
   bodyOf,
@@ -205,8 +205,9 @@ test('a name that is taken is refused, its owner undisturbed', async (t) => {
   assert.equal((await ask(way)).body, 'first')
 })
 
-test('when the client’s process is killed, its visitors are reset and the server forgets the name', async (t) => {
-  const server = await startServer(t)
+test('when the client’s process is killed its visitors are reset, and the name is kept for its owner: 503, after the hold 404', async (t) => {
+  const gapMs = 100
+  const server = await startServer(t, { gapMs, holdMs: 2_000 })
   const app = await httpApp(t, (_, response) => void response.write('half'))
   const [client, url] = await startPeer<string>(t, 'client', server.port, app.port, 'mine')
   const way = { port: server.port, host: new URL(url).host }
@@ -214,17 +215,28 @@ test('when the client’s process is killed, its visitors are reset and the serv
   await one.got('half')
   client.kill('SIGKILL')
   assert.equal(await one.ended(), 'ECONNRESET')
-  assert.equal((await ask(way)).status, 404)
+  const before = performance.now()
+  const away = await ask(way)
+  assert.ok(performance.now() - before >= gapMs - 1, 'a visitor waits for the client to come back')
+  assert.deepEqual([away.status, away.headers['x-groktunnel-error']], [503, 'tunnel-away'])
+  assert.match(away.headers['retry-after'] ?? '', /^[1-9]\d*$/)
+  const another = { port: server.port, local: app.port, subdomain: 'mine' }
+  await assert.rejects(connect(another), { code: 'name-taken' })
+  let answer = away
+  while (answer.status === 503) answer = await ask(way)
+  assert.deepEqual([answer.status, answer.headers['x-groktunnel-error']], [404, 'no-such-tunnel'])
+  await openTunnel(t, server, app.port, 'mine')
 })
 
-test('a visitor who waits for an answer when the client goes is told so: 503', async (t) => {
+test('a visitor who still waits for an answer when the client goes is told so: 503', async (t) => {
   const server = await startServer(t)
   const app = await httpApp(t, () => undefined)
-  const way = await openTunnel(t, server, app.port)
+  const tunnel = await connect({ port: server.port, local: app.port, graceMs: 0 })
+  const way = { port: server.port, host: new URL(tunnel.url).host }
   const asked = once(app, 'request')
   const one = visitor(t, way).send(`GET / HTTP/1.1\r\nHost: ${way.host}\r\n\r\n`)
   await asked
-  void way.tunnel.close()
+  void tunnel.close()
   await one.got(/^HTTP\/1\.1 503 [^]*X-Groktunnel-Error: session-closed\r\n/)
   assert.equal(await one.ended(), 'end')
 })
@@ -239,15 +251,22 @@ test('when the server closes, the client is told, and so are the local service a
   const way = await openTunnel(t, server, app.port)
   const one = visitor(t, way).send(`GET / HTTP/1.1\r\nHost: ${way.host}\r\n\r\n`)
   await one.got('half')
-  const lost = assert.rejects(way.tunnel.closed, { code: 'session-closed' })
+  const told: TunnelError[] = []
+  way.tunnel.on('lost', (error) => told.push(error))
   await within(server.close(), 'the server to close')
-  await within(lost, 'the client to be told')
+  await until(() => told.length > 0, 'the client to be told')
+  assert.deepEqual(
+    told.map(({ code }) => code),
+    ['session-closed'],
+  )
   assert.equal(await one.ended(), 'ECONNRESET')
   await until(() => left === 1, 'the local service to be told')
 })
 
+// In these two the other side is silent, and whoever closes must not need the heartbeat to see it.
+
 test('a server closes also while a client has stopped and owes much, and visitors do not read', async (t) => {
-  const server = await startServer(t)
+  const server = await startServer(t, { heartbeatMs: 60_000 })
   const app = await httpApp(t, (_, response) => response.end(Buffer.alloc(16 * MiB)))
   const [client, url] = await startPeer<string>(t, 'client', server.port, app.port)
   const host = new URL(url).host
@@ -267,9 +286,8 @@ test('a server closes also while a client has stopped and owes much, and visitor
 test('a client closes also while its server has stopped and owes much', async (t) => {
   const app = await httpApp(t, (_, response) => response.end(Buffer.alloc(16 * MiB)))
   const [server, port] = await startPeer<number>(t, 'server')
-  const way = { port, host: '' }
-  const { tunnel } = await openTunnel(t, { port } as Server, app.port)
-  way.host = new URL(tunnel.url).host
+  const tunnel = await connect({ port, local: app.port, graceMs: 0, heartbeatMs: 60_000 })
+  const way = { port, host: new URL(tunnel.url).host }
   const readers = Array.from({ length: 50 }, async () => {
     const one = visitor(t, way).send(`GET / HTTP/1.1\r\nHost: ${way.host}\r\n\r\n`)
     await one.got('200 OK')

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once, getEventListeners } from 'node:events'
-import { test } from 'node:test'
-import { connect, serve } from '../groktunnel.ts'
-import { ask, httpApp, startServer, tcpApp, until, visitor, within } from './helpers.ts'
+import { test, type TestContext } from 'node:test'
+import { connect, serve, type Server } from '../groktunnel.ts'
+import { ask, httpApp, startServer, tcpApp, until, type Visitor, visitor, within } from './helpers.ts'
 
 const entry = JSON.stringify(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url).href)
 
@@ -80,12 +80,18 @@ test('whatever fails to start rejects, and leaves neither a handle nor an unhand
   assert.deepEqual({ code, output }, { code: 0, output: '' })
 })
 
-test('a tunnel that nobody listens to may lose its server without an unhandled rejection', async () => {
+test('a tunnel that nobody listens to may lose its server and come back without an unhandled rejection', async () => {
   const { code, output } = await script(`
-    const server = await serve({ port: 0 })
-    const tunnel = await connect({ port: server.port, local: 1 })
-    await server.close()
+    const first = await serve({ port: 0 })
+    const { port } = first
+    const tunnel = await connect({ port, local: 1 })
+    await first.close()
+    const second = await serve({ port })
+    const [host] = await new Promise((resolve) => second.once('start', (...told) => resolve(told)))
+    if (new URL(tunnel.url).host !== host) throw new Error(host)
+    await second.close()
     await new Promise((resolve) => setImmediate(resolve))
+    await tunnel.close()
   `)
   assert.deepEqual({ code, output }, { code: 0, output: '' })
 })
@@ -134,15 +140,37 @@ test('a signal aborted later closes tunnel and server, and is let go of', async 
   assert.equal(getEventListeners(stopServer.signal, 'abort').length, 0)
 })
 
-test('a server closes at once though visitors idle, send half a head, or read a page', async (t) => {
-  const server = await startServer(t)
-  for (const sent of ['', 'GET / HT', `GET / HTTP/1.1\r\nHost: localhost:${server.port}\r\n\r\n`]) {
+/** Visitors who end when the server does: one says nothing, one half a head, one is reading a page. */
+async function loiterers(t: TestContext, server: Server): Promise<Visitor[]> {
+  const page = `GET / HTTP/1.1\r\nHost: localhost:${server.port}\r\n\r\n`
+  const all: Visitor[] = []
+  for (const sent of ['', 'GET / HT', page]) {
     const one = visitor(t, server)
+    all.push(one)
     await once(one.socket, 'connect')
     one.socket.on('end', () => one.socket.end())
     if (sent !== '') await new Promise((resolve) => one.socket.write(sent, resolve))
   }
+  return all
+}
+
+test('a server that gives no time closes at once though visitors idle, send half a head, or read a page', async (t) => {
+  const server = await startServer(t, { graceMs: 0 })
+  await loiterers(t, server)
   const before = performance.now()
   await within(server.close(), 'the server to close')
   assert.ok(performance.now() - before < 2_000, `${performance.now() - before} ms`)
+})
+
+test('a server that gives time waits for the rest of half a head, and for nobody who idles', async (t) => {
+  const server = await startServer(t, { graceMs: 60_000 })
+  const [idle, half] = await loiterers(t, server)
+  assert.ok(idle && half)
+  await ask({ port: server.port, host: 'none' }) // who came before has been heard by now
+  const closed = server.close()
+  assert.equal(await idle.ended(), 'end')
+  assert.equal(half.ending, undefined)
+  half.send(`TP/1.1\r\nHost: none.localhost:${server.port}\r\n\r\n`)
+  await half.got(/^HTTP\/1\.1 404 [^]*X-Groktunnel-Error: no-such-tunnel\r\n/)
+  await within(closed, 'the server to close', 2_000)
 })

@@ -470,7 +470,7 @@ test('50,000 channels opened and reset do not make a client dial its local servi
 })
 
 test('a server closes though a client reads nothing of what a visitor sent it', async (t) => {
-  const own = await serve({ port: 0 })
+  const own = await serve({ port: 0, graceMs: 0, heartbeatMs: 60_000 })
   const peer = await attack(t, own.port, 'deaf')
   const host = `Host: deaf.localhost:${own.port}`
   const visitor = visit(t, own.port, `POST / HTTP/1.1\r\n${host}\r\nContent-Length: ${64 * MIB}\r\n\r\n`)

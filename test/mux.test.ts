@@ -10,12 +10,14 @@ import { TunnelError } from '../lib/errors.ts'
 import { Session } from '../lib/mux.ts'
 import type { Channel, SessionOptions } from '../lib/mux.ts'
 import {
+  ACK,
   collectGarbage,
   event,
   frame,
   KIB,
   listening,
   MIB,
+  PING,
   RawPeer,
   readAll,
   SYN,
@@ -415,6 +417,23 @@ test('pings overtaken by none are answered in order, 1,000 at once', async (t) =
   const { server } = await sessions(t)
   const times = await within(Promise.all(Array.from({ length: 1000 }, () => server.ping())), '1,000 pongs')
   assert.ok(times.every((ms) => ms >= 0))
+})
+
+test('answers to pings may come in another order, and one that comes twice ends the session', async (t) => {
+  const [near, far] = await tcpPair(t)
+  const server = new Session(far, { side: 'server' })
+  const pings = Promise.all([server.ping(), server.ping()])
+  let asked = Buffer.alloc(0)
+  while (asked.length < 36) asked = Buffer.concat([asked, ...((await event(near, 'data')) as [Buffer])])
+  const values = [0, 12, 24].map((at) => asked.readUInt32BE(at + 8))
+  assert.equal(new Set(values).size, 3)
+  const answers = values.map((value) => frame(PING, ACK, 0, value))
+  near.write(Buffer.concat(answers.reverse()))
+  await within(pings, 'the pongs')
+  near.write(frame(PING, ACK, 0, values[1]))
+  const [error] = (await event(server, 'close')) as [TunnelError]
+  assert.equal(error.code, 'protocol-violation')
+  assert.match(error.message, /ping that was not sent/)
 })
 
 for (const side of ['server', 'client'] as const) {

@@ -1,68 +1,40 @@
 import assert from 'node:assert/strict'
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { version } from '../lib/version.ts'
-import { ask, httpApp, startServer, tcpApp, until, visitor } from './helpers.ts'
+import { ask, httpApp, startServer, tcpApp, visitor } from './helpers.ts'
+import { folder, freePort, type Program, start, startClientOf, startServerAt } from './programs.ts'
 
-const program = fileURLToPath(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url))
-
-interface Run {
-  child: ChildProcess
-  stdout: string
-  stderr: string
-  code: number | null | undefined
-}
-
-/** Starts the program; what it prints and its exit code come into the Run. */
-function start(t: TestContext, ...argv: (string | number)[]): Run {
-  const child = spawn(process.execPath, [...process.execArgv, program, ...argv.map(String)])
-  const run: Run = { child, stdout: '', stderr: '', code: undefined }
-  child.stdout.on('data', (text: Buffer) => (run.stdout += text.toString()))
-  child.stderr.on('data', (text: Buffer) => (run.stderr += text.toString()))
-  child.on('close', (code) => (run.code = code))
-  t.after(() => child.kill('SIGKILL'))
+async function ended(run: Program): Promise<Program> {
+  await run.ended()
   return run
 }
 
-async function ended(run: Run): Promise<Run> {
-  await until(() => run.code !== undefined, `an end after ${JSON.stringify(run.stderr)}`)
-  return run
-}
-
-async function startProgramServer(t: TestContext): Promise<Run & { port: number }> {
-  const run = start(t, '-p', 0)
-  await until(() => /ready at \S+:\d+\n/.test(run.stderr), 'the server to be ready')
+/** A server at a free port. */
+async function startProgramServer(
+  t: TestContext,
+  ...argv: (string | number)[]
+): Promise<Program & { port: number }> {
+  const run = await startServerAt(t, 0, { argv })
   return Object.assign(run, { port: Number(/:(\d+)\n/.exec(run.stderr)?.[1]) })
 }
 
-async function startProgramClient(
-  t: TestContext,
-  port: number,
-  local: number,
-): Promise<Run & { host: string }> {
-  const run = start(t, '-p', port, local)
-  await until(() => run.stdout.includes('\n') || run.code !== undefined, 'the URL')
-  return Object.assign(run, { host: new URL(run.stdout).host })
-}
-
 /** It failed as it should: one line that says what to do, no trace, nothing on stdout. */
-function assertFailure(run: Run, code: number, message: RegExp): void {
+function assertFailure(run: Program, code: number, message: RegExp): void {
   assert.match(run.stderr, /^groktunnel: [^\n]+\n$/)
   assert.match(run.stderr, message)
   assert.doesNotMatch(run.stderr, /\bat .*:\d+:\d+|node:internal/)
   assert.equal(run.stdout, '')
-  assert.equal(run.code, code)
+  assert.equal(run.end, code)
 }
 
 test('--help and --version print to stdout and end with 0', async (t) => {
-  const [help, number] = await Promise.all([ended(start(t, '--help')), ended(start(t, '--version'))])
+  const [help, number] = await Promise.all([ended(start(t, ['--help'])), ended(start(t, ['--version']))])
   assert.match(help.stdout, /^Usage: groktunnel /)
   assert.match(help.stdout, /Exit codes: 0 /)
-  assert.deepEqual([help.code, help.stderr], [0, ''])
-  assert.deepEqual([number.stdout, number.code, number.stderr], [`${version}\n`, 0, ''])
+  assert.deepEqual([help.end, help.stderr], [0, ''])
+  assert.deepEqual([number.stdout, number.end, number.stderr], [`${version}\n`, 0, ''])
 })
 
 test('a bad command line is one line of what was expected and what came, exit code 2', async (t) => {
@@ -80,20 +52,20 @@ test('a bad command line is one line of what was expected and what came, exit co
     [['-h', 'a b'], /host name/],
     [['-h', '\u001b[31m'], /host name/],
   ]
-  const runs = await Promise.all(lines.map(([argv]) => ended(start(t, ...argv))))
+  const runs = await Promise.all(lines.map(([argv]) => ended(start(t, argv))))
   runs.forEach((run, n) => assertFailure(run, 2, lines[n]?.[1] ?? /^$/))
 })
 
 test('a port in use is one line that says what to do, exit code 1', async (t) => {
   const app = await httpApp(t, () => undefined)
-  assertFailure(await ended(start(t, '-p', app.port)), 1, /in use.*-p/)
+  assertFailure(await ended(start(t, ['-p', app.port])), 1, /in use.*-p/)
 })
 
 test('no server there: the line says how to start one, exit code 3', async (t) => {
   const app = await tcpApp(t, () => undefined)
   await once(app.close(), 'close')
   assertFailure(
-    await ended(start(t, '-p', app.port, 3000)),
+    await ended(start(t, ['-p', app.port, 3000])),
     3,
     new RegExp(`ECONNREFUSED.*start one with: groktunnel -h localhost -p ${app.port}\n`),
   )
@@ -120,7 +92,7 @@ const strangers: [what: string, says: (socket: Socket) => void, message: RegExp]
 for (const [what, says, message] of strangers) {
   test(`${what} is not taken for groktunnel, exit code 3`, async (t) => {
     const stranger = await tcpApp(t, (socket) => socket.once('data', () => says(socket)))
-    const run = await ended(start(t, '-p', stranger.port, 3000))
+    const run = await ended(start(t, ['-p', stranger.port, 3000]))
     assertFailure(run, 3, /expected a groktunnel server at localhost:\d+, got .*check -h and -p/)
     assert.match(run.stderr, message)
   })
@@ -135,8 +107,8 @@ test('a name that stays taken is exit code 5, a refusal for another reason 4, th
     const body = JSON.stringify({ code, message: 'no\u001b[31m\r\nat x:1:1' })
     const says = `HTTP/1.1 ${status} No\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`
     const stranger = await tcpApp(t, (socket) => socket.once('data', () => socket.end(says)))
-    const run = await ended(start(t, '-p', stranger.port, 3000))
-    assert.equal(run.code, exitCode)
+    const run = await ended(start(t, ['-p', stranger.port, 3000]))
+    assert.equal(run.end, exitCode)
     assert.match(run.stderr, /^groktunnel: no[^\n]*\n$/)
     assert.ok(!run.stderr.includes('\u001b') && !run.stderr.includes('\r'))
     assert.equal(run.stdout, '')
@@ -147,87 +119,106 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   test(`the client prints its URL on stdout and nothing else; ${signal} ends both sides with 0`, async (t) => {
     const app = await httpApp(t, (_, response) => response.end('through both'))
     const server = await startProgramServer(t)
-    const client = await startProgramClient(t, server.port, app.port)
+    const client = await startClientOf(t, server.port, { argv: [app.port] })
     assert.match(client.stdout, new RegExp(`^http://[a-z0-9]{10}\\.localhost:${server.port}\n$`))
     assert.equal((await ask({ port: server.port, host: client.host })).body, 'through both')
     client.child.kill(signal)
-    await ended(client)
-    assert.deepEqual([client.code, client.stderr], [0, `port ${app.port} http available at:\n`])
-    await until(() => server.stderr.includes('end session'), 'the end of the session in the log')
+    await client.ended()
+    assert.deepEqual([client.end, client.stderr], [0, `port ${app.port} http available at:\n`])
+    await server.said(/end session/)
     server.child.kill(signal)
-    await ended(server)
-    assert.deepEqual(
-      [server.code, server.stdout, server.stderr],
-      [
-        0,
-        '',
-        `groktunnel server [localhost] ready at http://localhost:${server.port}\n` +
-          `${client.host}: start session\n${client.host}: end session\n`,
-      ],
-    )
+    await server.ended()
+    assert.deepEqual([server.end, server.stdout], [0, ''])
+    const [ready, started, end, ...more] = server.stderr.split('\n')
+    assert.equal(ready, `groktunnel server [localhost] ready at http://localhost:${server.port}`)
+    assert.equal(started, `${client.host}: start session`)
+    assert.match(end ?? '', new RegExp(`^${client.host}: end session \\(\\d+(\\.\\d)? ms away\\)$`))
+    assert.deepEqual(more, [''])
   })
 
   test(`${signal} while the client still connects ends it with 0`, async (t) => {
     const silent = await tcpApp(t, () => undefined)
-    const run = start(t, '-p', silent.port, 3000)
+    const run = start(t, ['-p', silent.port, 3000])
     await once(silent, 'connection')
     run.child.kill(signal)
     await ended(run)
-    assert.deepEqual([run.code, run.stdout], [0, ''])
+    assert.deepEqual([run.end, run.stdout], [0, ''])
     assert.doesNotMatch(run.stderr, /\n[^]*\n/)
   })
 }
 
 for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-  test(`a server ended by ${signal} ends the client with one line and exit code 3`, async (t) => {
-    const server = await startProgramServer(t)
-    const client = await startProgramClient(t, server.port, 3000)
+  test(`a server ended by ${signal} ends no client: it says so in a line, redials, and is back at the same URL`, async (t) => {
+    const [port, state] = [await freePort(), folder(t)]
+    const app = await httpApp(t, (_, response) => response.end('still here'))
+    const server = await startServerAt(t, port, { state })
+    const client = await startClientOf(t, port, { argv: [app.port] })
     server.child.kill(signal)
-    await ended(client)
-    assert.equal(client.code, 3)
-    assert.match(client.stderr, /^port 3000 http available at:\ngroktunnel: [^\n]+\n$/)
+    await client.said(/redialling\n/)
+    assert.equal(await server.ended(), signal === 'SIGTERM' ? 0 : signal)
+    await startServerAt(t, port, { state })
+    await client.said(/is back after/)
+    assert.equal((await ask({ port, host: client.host })).body, 'still here')
+    client.child.kill('SIGTERM')
+    assert.equal(await client.ended(), 0)
+    assert.equal(client.stdout, `${client.url}\n`)
+    const [title, lost, back, ...more] = client.stderr.split('\n')
+    assert.equal(title, `port ${app.port} http available at:`)
+    const reasons = 'the server closed the session|the connection broke \\((ECONNRESET|EPIPE)\\)'
+    assert.match(lost ?? '', new RegExp(`^${client.url} is lost \\((${reasons})\\); redialling$`))
+    assert.match(back ?? '', new RegExp(`^${client.url} is back after \\d+\\.\\d s$`))
+    assert.deepEqual(more, [''])
   })
 }
 
-test('a server whose session turns to garbage ends the client with one line and exit code 3', async (t) => {
+test('a server whose session turns to garbage is a line of why, and the client redials', async (t) => {
   const stranger = await tcpApp(t, (socket) => {
     const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: yamux\r\n'
     socket.once('data', () => socket.end(`${head}X-Public-Host: a.localhost\r\n\r\nthis is not yamux`))
   })
-  const run = await ended(start(t, '-p', stranger.port, 3000))
-  assert.equal(run.code, 3)
-  assert.match(run.stderr, /^port 3000 http available at:\ngroktunnel: [^\n]+\n$/)
+  const client = await startClientOf(t, stranger.port, { argv: [3000] })
+  await client.said(/redialling\n/, 3)
+  client.child.kill('SIGTERM')
+  assert.equal(await client.ended(), 0)
+  assert.equal(client.stdout, 'http://a.localhost\n')
+  const [lost, back] = [
+    'http://a\\.localhost is lost \\(expected yamux version 0, got 116\\); redialling\n',
+    'http://a\\.localhost is back after \\d\\.\\d s\n',
+  ]
+  const lines = `port 3000 http available at:\n${lost}(${back}${lost})+(${back})?`
+  assert.match(client.stderr, new RegExp(`^${lines}$`))
 })
 
-test('SIGTERM ends the server with 0 also while a visitor downloads', async (t) => {
+test('SIGTERM ends the server with 0 also while a visitor downloads, who is reset once the grace is over', async (t) => {
   const app = await httpApp(t, (_, response) => void response.write('half'))
-  const server = await startProgramServer(t)
-  const client = await startProgramClient(t, server.port, app.port)
+  const server = await startProgramServer(t, '--grace', 0.1)
+  const client = await startClientOf(t, server.port, { argv: [app.port] })
   const one = visitor(t, server).send(`GET / HTTP/1.1\r\nHost: ${client.host}\r\n\r\n`)
   await one.got('half')
   server.child.kill('SIGTERM')
-  assert.equal((await ended(server)).code, 0)
+  assert.equal(await one.ended(), 'ECONNRESET')
+  assert.equal(await server.ended(), 0)
 })
 
 test('a reader of stdout or stderr that goes away does not end the tunnel', async (t) => {
   const app = await httpApp(t, (_, response) => response.end('still here'))
   const server = await startProgramServer(t)
-  const client = await startProgramClient(t, server.port, app.port)
+  const client = await startClientOf(t, server.port, { argv: [app.port] })
   for (const { child } of [server, client]) for (const end of [child.stdout, child.stderr]) end?.destroy()
   assert.equal((await ask({ port: server.port, host: client.host })).body, 'still here')
-  const other = await startProgramClient(t, server.port, app.port) // which the server logs, into the void
+  const other = await startClientOf(t, server.port, { argv: [app.port] }) // which the server logs, into the void
   assert.equal((await ask({ port: server.port, host: other.host })).body, 'still here')
 })
 
 test('a stdout that is closed from the start does not end the tunnel either', async (t) => {
   const app = await httpApp(t, (_, response) => response.end('still here'))
   const server = await startProgramServer(t)
-  const client = start(t, '-p', server.port, app.port)
+  const client = start(t, ['-p', server.port, app.port])
   client.child.stdout?.destroy()
-  await until(() => server.stderr.includes('start session'), 'the session')
+  await server.said(/start session/)
   const host = /\n(\S+): start session/.exec(server.stderr)?.[1] ?? ''
   for (let n = 0; n < 3; n++) assert.equal((await ask({ port: server.port, host })).body, 'still here')
-  assert.equal(client.code, undefined)
+  assert.equal(client.end, undefined)
 })
 
 test('control characters in a name asked for never reach the log', async (t) => {

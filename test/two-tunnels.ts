@@ -9,9 +9,9 @@ import { RequestReader } from '../lib/http/reader.ts'
 import type { RequestHead } from '../lib/http/request.ts'
 import { openTunnel, tcpApp, type Way } from './helpers.ts'
 
-/** A server with options, on a free port. */
+/** A server with options, on a free port; it gives nobody time when it closes. */
 export async function serverWith(t: TestContext, options: ServeOptions): Promise<Server> {
-  const server = await serve({ port: 0, ...options })
+  const server = await serve({ port: 0, graceMs: 0, ...options })
   // Not awaited: it waits for visitors to leave, and the test lets them go in a later hook.
   t.after(() => void server.close())
   return server
