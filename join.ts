@@ -4,7 +4,7 @@
  * that was cut never looks whole.
  */
 import type { Duplex } from 'node:stream'
-import { cut } from './lib/ending.ts'
+import { cut, wasReset } from './lib/ending.ts'
 
 /** Joins `a` and `b`, which it then owns. Settles when both are closed; never rejects. */
 export async function join(a: Duplex, b: Duplex): Promise<void> {
@@ -18,8 +18,9 @@ function flow(from: Duplex, to: Duplex): void {
     if (!to.write(bytes)) from.pause()
   })
   to.on('drain', () => from.resume())
-  if (from.readableEnded) to.end()
-  else from.once('end', () => to.end())
+  const onEnd = () => (wasReset(from) ? cut(to) : to.end())
+  if (from.readableEnded) onEnd()
+  else from.once('end', onEnd)
   // It may come paused, from whoever had it before.
   if (!to.writableNeedDrain) from.resume()
 }

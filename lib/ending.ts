@@ -14,6 +14,15 @@ export function cut(end: Duplex): void {
 }
 
 /**
+ * Whether a socket that tells of its end was in truth reset. libuv takes a reset that comes together with the last data
+ * for an end; but then the system no longer knows the peer. Only right where nobody has asked for the peer's address
+ * before, for Node remembers it; and a unix socket has no address on either side.
+ */
+export function wasReset(end: Duplex): boolean {
+  return end instanceof Socket && end.localAddress !== undefined && end.remoteAddress === undefined
+}
+
+/**
  * Ends a Duplex cleanly: what was written arrives, what still comes is thrown away, and a peer that has it all and does
  * not close is cut after 5 s. Closing at once instead would make TCP reset the connection and lose the last answer
  * (RFC 9112 section 9.6).
