@@ -3,9 +3,12 @@ import { once } from 'node:events'
 import type { AddressInfo, Server } from 'node:net'
 import { codeOf, TunnelError } from './errors.ts'
 
+/** Connections that wait to be accepted: the clients of a server that starts anew come all at once. */
+const BACKLOG = 4_096
+
 /** Settles when `listener` listens; rejects with `cannot-listen`, which says what to do. */
 export async function listen(listener: Server, port: number, bind: string): Promise<AddressInfo> {
-  listener.listen(port, bind)
+  listener.listen({ port, host: bind, backlog: BACKLOG })
   try {
     await once(listener, 'listening')
   } catch (error) {

@@ -24,7 +24,7 @@ export const optionTable: readonly Option[] = [
     short: 'h',
     value: 'HOST',
     default: 'localhost',
-    help: 'the server’s host; https://HOST for TLS',
+    help: 'the server; https://… for TLS',
   },
   { name: 'port', short: 'p', value: 'PORT', default: '9999', help: 'its port; 443 for https://HOST' },
   { name: 'heartbeat', value: 'S', default: '3', help: 'seconds between pings to the other side' },
@@ -129,7 +129,7 @@ export function parseOptions(argv: readonly string[]): Options {
     throw usage('expected --trust-proxy with --proxy-protocol-in, to know who may send it')
   }
   const options = {
-    ...parseWhere(given('host'), given('port'), isOn('tls')),
+    ...parseWhere(given('host') ?? hostIn(given('public-url')), given('port'), isOn('tls')),
     ...countsAndTimes(given),
     tokenFile: given('token-file'),
     subdomain: given('subdomain'),
@@ -180,6 +180,11 @@ function parseWhere(host: string = defaultOf('host'), port: string | undefined, 
     .split(/:(?=\d+$)/)
   const usual = scheme === undefined ? defaultOf('port') : isTls ? '443' : '80'
   return { host: parseHost(name), port: parsePort(port ?? own ?? usual, '-p', 0), tls: isTls }
+}
+
+/** Behind a proxy the public URL says whose names are served. */
+function hostIn(publicUrl = ''): string | undefined {
+  return URL.canParse(publicUrl) ? new URL(publicUrl).hostname : undefined
 }
 
 function optionOf(name: string): Option | undefined {

@@ -297,3 +297,21 @@ test('a client closes also while its server has stopped and owes much', async (t
   server.kill('SIGSTOP')
   await within(tunnel.close(), 'the client to close')
 })
+
+test('a local service that resets together with its last bytes is a reset at the visitor, not an end', async (t) => {
+  const app = await tcpApp(t, (socket) => {
+    socket.once('data', () => {
+      const half = 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf'
+      socket.write(half, () => socket.resetAndDestroy())
+    })
+  })
+  const way = await tunnelTo(t, app.port)
+  for (let n = 0; n < 20; n++) {
+    const client = visitor(t, way).send(`GET / HTTP/1.1\r\nHost: ${way.host}\r\n\r\n`)
+    // The reset reaches us together with the bytes as well, and Node calls it an end: but the peer is gone then.
+    let wasReset = false
+    client.socket.on('end', () => (wasReset = client.socket.remoteAddress === undefined))
+    const ending = await client.ended()
+    assert.ok(ending === 'ECONNRESET' || wasReset, `${ending} after ${JSON.stringify(client.text)}`)
+  }
+})
