@@ -141,6 +141,13 @@ export async function startClientOf(
   return Object.assign(client, { url, host: new URL(url).host })
 }
 
+/** How a client that must not open a tunnel ended: its exit code and what it said. */
+export async function refusalOf(client: Promise<Client>): Promise<string> {
+  const error: unknown = await client.catch((error: unknown) => error)
+  assert.ok(error instanceof Error, 'expected a client that ends')
+  return error.message
+}
+
 /** The local service of test/fixtures/body-app.ts; it listens when this settles. */
 export async function startBodyApp(t: Cleanup, port = 0): Promise<Program & { port: number }> {
   const fixture = fileURLToPath(new URL(`./fixtures/body-app${import.meta.url.slice(-3)}`, import.meta.url))
