@@ -205,8 +205,8 @@ function textOf(given: unknown, name: string): string | undefined {
   // A list may be given by repeating it.
   if (Array.isArray(given) && name !== 'trust-proxy')
     throw usage(`expected --${name} once, got it ${given.length} times`)
-  const text = String(given)
-  if (text === '') throw usage(`expected --${name} ${optionOf(name)?.value}, got no value`)
+  const text = Array.isArray(given) ? given.join() : given
+  if (typeof text !== 'string' || text === '') throw usage(`expected --${name} ${optionOf(name)?.value}, got no value`)
   return text
 }
 
