@@ -12,7 +12,7 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import type { Logger, MessageStream } from '@libp2p/interface'
-import { dismiss } from './ending.ts'
+import { cut, dismiss } from './ending.ts'
 import { codeOf, TunnelError } from './errors.ts'
 import { Channel, INITIAL_WINDOW_BYTES } from './mux/channel.ts'
 import type { Carrier, Stream } from './mux/channel.ts'
@@ -156,13 +156,16 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     dismiss(this.#socket)
   }
 
-  /** Ends the session at once because of `error`. */
+  /** Ends the session at once because of `error`; the peer is told why, unless it is `session-lost`. */
   destroy(error: TunnelError): void {
     if (this.#closed) return
     this.#error = error
-    this.#goAway(GoAway.protocolError)
+    const isLost = error.code === 'session-lost'
+    if (!isLost) this.#goAway(GoAway.protocolError)
     this.#onClose()
-    dismiss(this.#socket)
+    // Who does not listen need not be told.
+    if (isLost) cut(this.#socket)
+    else dismiss(this.#socket)
   }
 
   // Carrier, for the channels
