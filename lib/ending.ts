@@ -15,11 +15,13 @@ export function cut(end: Duplex): void {
 
 /**
  * Whether a socket that tells of its end was in truth reset. libuv takes a reset that comes together with the last data
- * for an end; but then the system no longer knows the peer. Only right where nobody has asked for the peer's address
- * before, for Node remembers it; and a unix socket has no address on either side.
+ * for an end; but then the system no longer knows the peer. It cannot be told once our own end was sent, after which the
+ * system forgets the peer anyway, nor where somebody asked for the address before, which Node remembers. A unix socket
+ * has no address on either side.
  */
 export function wasReset(end: Duplex): boolean {
-  return end instanceof Socket && end.localAddress !== undefined && end.remoteAddress === undefined
+  if (!(end instanceof Socket) || end.writableEnded) return false
+  return end.localAddress !== undefined && end.remoteAddress === undefined
 }
 
 /**

@@ -112,8 +112,11 @@ test('a visitor in the gap waits, and is served when the owner is back', async (
 })
 
 test('a visitor in the gap who waits in vain is told 503 and when to try again', async (t) => {
-  const at = await dropped(t, { gapMs: 100 })
+  const at = await dropped(t, { gapMs: 200 })
+  const askedAt = performance.now()
   const { status, headers } = await ask(at)
+  const waitedMs = performance.now() - askedAt
+  assert.ok(waitedMs > 190 && waitedMs < 2_000, `after ${waitedMs} ms`)
   assert.equal(status, 503)
   assert.equal(headers['x-groktunnel-error'], 'tunnel-away')
   assert.match(headers['retry-after'] ?? '', /^[1-9]\d*$/)

@@ -134,7 +134,9 @@ test('a client that is told to wait by the limit tries again by itself', async (
     (error: TunnelError) => error,
   )
   assert.equal(code, 'server-full')
-  const opening = connect({ port: server.port, local: 1, wait: true })
+  const stop = new AbortController()
+  t.after(() => stop.abort())
+  const opening = connect({ port: server.port, local: 1, wait: true, signal: stop.signal })
   first.socket.destroy()
   const tunnel = await within(opening, 'a tunnel once there is room')
   await tunnel.close()
