@@ -13,7 +13,13 @@ function run(concurrency, some) {
 }
 
 const results = [
-  run(2, files.filter((file) => !alone.test(file))),
-  run(1, files.filter((file) => alone.test(file))),
+  run(
+    2,
+    files.filter((file) => !alone.test(file)),
+  ),
+  run(
+    1,
+    files.filter((file) => alone.test(file)),
+  ),
 ]
 process.exitCode = results.every(Boolean) ? 0 : 1
