@@ -27,10 +27,13 @@ const cleanup = { after: (end: () => unknown) => void ends.unshift(end) }
 process.on('exit', () => ends.forEach((end) => end()))
 process.on('SIGINT', () => process.exit(130))
 
+/** What was done to whom so far, and what came of it that must not be. */
+const troubles: string[] = []
 const violations: string[] = []
+
 function violation(what: string): void {
   violations.push(what)
-  console.log(`VIOLATION ${what}`)
+  console.log(`VIOLATION ${what}\n  after ${troubles.slice(-10).join(', ')}`)
 }
 
 /** mulberry32: the same numbers for the same seed. */
@@ -117,7 +120,7 @@ function isClean({ stdout, stderr }: Program, code: number | NodeJS.Signals | un
 type Trouble = 'kill' | 'freeze' | 'stop'
 
 /** From time to time somebody meets with trouble; the server is spared the worst in the last third, to see what it keeps. */
-async function trouble(actors: readonly Actor[], tell: (what: string) => void): Promise<void> {
+async function trouble(actors: readonly Actor[]): Promise<void> {
   const from = performance.now()
   const pastMs = () => performance.now() - from
   const under: Promise<void>[] = []
@@ -131,7 +134,7 @@ async function trouble(actors: readonly Actor[], tell: (what: string) => void): 
       : oneOf(isService ? ['kill', 'freeze'] : ['kill', 'freeze', 'stop'])
     if (actor.isBusy) continue
     actor.isBusy = true
-    tell(`${what} ${actor.name}`)
+    troubles.push(`${what} ${actor.name}`)
     under.push(
       actor[what]()
         .catch((error: unknown) => violation(`${actor.name}: ${String(error)}`))
@@ -167,9 +170,10 @@ async function visitOnce(way: Way): Promise<Outcome> {
   const before = kills()
   const outcome = await Promise.race([transfer(way, body).outcome, late])
   hang.abort()
-  const mayLookWhole = body.framing === 'close' && kills() > before
-  if (outcome === 'hang' || (outcome.startsWith('wrong') && !mayLookWhole))
-    violation(`${outcome}: ${transfer.name} of ${JSON.stringify(body)} at ${way.host}`)
+  if (outcome !== 'hang' && !outcome.startsWith('wrong')) return outcome
+  if (outcome !== 'hang' && body.framing === 'close' && kills() > before)
+    return 'short, its sender was killed'
+  violation(`${outcome}: ${transfer.name} of ${JSON.stringify(body)} at ${way.host}`)
   return outcome
 }
 
@@ -228,49 +232,62 @@ async function comesTrue(isTrue: () => Promise<boolean>): Promise<boolean> {
   return false
 }
 
-async function main(): Promise<number> {
-  console.log(`seed ${seed}, ${seconds} s`)
+interface Stage {
+  server: Actor
+  services: Actor[]
+  clients: Actor[]
+  ways: Way[]
+}
+
+/** A server, three clients of it and two services, all of them ready. */
+async function setStage(): Promise<Stage> {
   const [port, state] = [await freePort(), folder(cleanup)]
-  const actor = (name: string, begin: () => Program | Promise<Program>) =>
-    new Actor(name, () => Promise.resolve(begin())).begin()
-
-  const server = await actor('server', () => startServer(port, state))
-  const [one, two] = [await freePort(), await freePort()]
-  const services = [
-    await actor('service one', () => startBodyApp(cleanup, one)),
-    await actor('service two', () => startBodyApp(cleanup, two)),
-  ]
+  const server = await new Actor('server', () => startServer(port, state)).begin()
+  const services: Actor[] = []
   const clients: Actor[] = []
-  for (const [n, local] of [one, one, two].entries()) {
-    const own = folder(cleanup)
-    const argv = ['-p', port, '-s', `myapp${n}`, '--wait', ...TIMES, local]
-    clients.push(await actor(`client ${n}`, () => start(cleanup, argv, { state: own, tells: true })))
+  const ways: Way[] = []
+  for (const name of ['one', 'two']) {
+    const local = await freePort()
+    const service = await new Actor(`service ${name}`, () => startBodyApp(cleanup, local)).begin()
+    services.push(service)
+    for (const subdomain of name === 'one' ? ['myapp', 'other'] : ['third']) {
+      const options = { state: folder(cleanup), tells: true }
+      const argv = ['-p', port, '-s', subdomain, '--wait', ...TIMES, local]
+      const begin = () => Promise.resolve(start(cleanup, argv, options))
+      clients.push(await new Actor(`client ${subdomain}`, begin).begin())
+      ways.push({ port, host: `${subdomain}.localhost:${port}`, ends: [server, service] })
+    }
   }
-  const ways = clients.map((_, n) => ({
-    port,
-    host: `myapp${n}.localhost:${port}`,
-    ends: [server, services[n < 2 ? 0 : 1] as Actor],
-  }))
-  const watched = [server, ...clients]
   for (const way of ways) await answers(way)
-  await setTimeout(1_000)
-  const before = await holdingsOf(watched)
+  return { server, services, clients, ways }
+}
 
-  const stop = new AbortController()
-  const visits = visit(ways, stop.signal)
-  let troubles = 0
-  await trouble([server, ...services, ...clients], () => (troubles += 1))
-  stop.abort()
-  const counts = await visits
+/** Afterwards all is as before: URLs answer, nothing is held, and no service was told that half a body is a whole one. */
+async function takeStock({ server, services, clients, ways }: Stage, before: Holdings[]): Promise<void> {
   for (const way of ways) await answers(way)
   let after: Holdings[] = []
-  if (!(await comesTrue(async () => isNoMore((after = await holdingsOf(watched)), before))))
+  if (!(await comesTrue(async () => isNoMore((after = await holdingsOf([server, ...clients])), before))))
     violation(`held before and after:\n${JSON.stringify(before)}\n${JSON.stringify(after)}`)
   for (const { name, programs } of services)
     for (const { stderr } of programs) if (stderr !== '') violation(`${name}: ${stderr}`)
+}
 
-  for (const [outcome, count] of counts) console.log(`${String(count).padStart(6)}  ${outcome}`)
-  console.log(`${troubles} troubles, ${violations.length} violations, seed ${seed}`)
+async function main(): Promise<number> {
+  if (!(seconds > 0 && Number.isInteger(seed))) throw new Error('expected --seconds and --seed to be numbers')
+  console.log(`seed ${seed}, ${seconds} s`)
+  const stage = await setStage()
+  const { server, services, clients, ways } = stage
+  await setTimeout(1_000)
+  const before = await holdingsOf([server, ...clients])
+
+  const stop = new AbortController()
+  const visits = visit(ways, stop.signal)
+  await trouble([server, ...services, ...clients])
+  stop.abort()
+  for (const [outcome, count] of await visits) console.log(`${String(count).padStart(6)}  ${outcome}`)
+
+  await takeStock(stage, before)
+  console.log(`${troubles.length} troubles, ${violations.length} violations, seed ${seed}`)
   return violations.length === 0 ? 0 : 1
 }
 

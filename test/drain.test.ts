@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { connect } from '../groktunnel.ts'
 import { ask, httpApp, openTunnel, startServer, tcpApp, until, visitor, type Way, within } from './helpers.ts'
+import { askUntil } from './asking.ts'
 import { folder, freePort, startBodyApp, startClientOf, startServerAt, refusalOf } from './programs.ts'
 import { registrant } from './registrant.ts'
 import { download } from './transfers.ts'
@@ -146,8 +147,7 @@ test('a client that closes finishes what is under way; its name is free at once'
   const one = visitor(t, way).send(GET(way))
   await until(() => app.waiting.length === 1, 'the request')
   const closed = way.tunnel.close()
-  let status = 0
-  while (status !== 404) ({ status } = await ask(way))
+  await askUntil(404, way)
   const next = await connect({ port: server.port, local: app.port, subdomain: 'myapp' })
   t.after(() => next.close())
   app.waiting[0]?.end('whole')
@@ -223,8 +223,7 @@ test('SIGINT at the client: a request under way finishes, the name is free at on
   const slow = download({ port, host: client.host }, { ...SLOW, bytes: 1024 * KiB })
   await until(() => slow.passed > 0, 'some of the download')
   client.kill('SIGINT')
-  let status = 0
-  while (status !== 404) ({ status } = await ask({ port, host: client.host }, { path: '/0/seed/length/0' }))
+  await askUntil(404, { port, host: client.host }, { path: '/0/seed/length/0' })
   await startClientOf(t, port, { argv })
   assert.equal(client.end, undefined)
   assert.equal(await within(slow.outcome, 'the download'), 'right')
@@ -243,16 +242,16 @@ test('a second signal ends either side at once', async (t) => {
   ]
   const slow = clients.map(({ host }) => download({ port, host }, { ...SLOW, bytes: 64 * 1024 * KiB }))
   await until(() => slow.every(({ passed }) => passed > 0), 'some of the downloads')
-  const twice = async (program: (typeof clients)[number] | typeof server, signal: NodeJS.Signals) => {
-    program.kill(signal)
-    // Two signals of a kind at once may be taken for one, so the first must have been heard.
-    await once(program.child, 'spawn', { signal: AbortSignal.timeout(200) }).catch(() => undefined)
-    assert.equal(program.end, undefined)
-    program.kill(signal)
-    assert.equal(await program.ended(1_000), 1)
-  }
-  await twice(clients[0] as (typeof clients)[number], 'SIGINT')
-  await twice(server, 'SIGTERM')
+  const [client] = clients
+  assert.ok(client)
+  // Two signals of a kind at once may be taken for one, so the first must have been heard.
+  client.kill('SIGINT')
+  await askUntil(404, { port, host: client.host })
+  assert.equal(client.end, undefined)
+  assert.equal(await client.kill('SIGINT').ended(1_000), 1)
+  server.kill('SIGTERM')
+  while ((await connecting(port)) !== 'ECONNREFUSED') assert.equal(server.end, undefined)
+  assert.equal(await server.kill('SIGTERM').ended(1_000), 1)
   for (const { outcome } of slow) assert.match(await within(outcome, 'the end of a download'), /^broken: /)
 })
 

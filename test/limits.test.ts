@@ -15,6 +15,7 @@ import {
   type Way,
   within,
 } from './helpers.ts'
+import { askUntil } from './asking.ts'
 import type { Usage } from './fixtures/peer.ts'
 import { freePort, start, startClientOf, startServerAt } from './programs.ts'
 import { Registrant, registrant } from './registrant.ts'
@@ -50,7 +51,7 @@ test('a server has only so many public connections; sessions are none; one that 
   await busy(t, way)
   await assertFull(way)
   first.destroy()
-  while ((await ask(way)).status !== 200);
+  await askUntil(200, way)
 })
 
 test('an address has only so many public connections, others have theirs', async (t) => {
@@ -60,7 +61,7 @@ test('an address has only so many public connections, others have theirs', async
   await assertFull(way)
   assert.equal((await ask(way, { localAddress: '127.0.0.2' })).body, 'hello')
   first.destroy()
-  while ((await ask(way)).status !== 200);
+  await askUntil(200, way)
 })
 
 test('a tunnel has only so many public connections, others have theirs', async (t) => {
@@ -73,7 +74,7 @@ test('a tunnel has only so many public connections, others have theirs', async (
   await assertFull(way)
   assert.equal((await ask(other)).body, 'other')
   first.destroy()
-  while ((await ask(way)).status !== 200);
+  await askUntil(200, way)
 })
 
 test('refused connections are not counted: a flood of them takes no room', async (t) => {
@@ -86,7 +87,7 @@ test('refused connections are not counted: a flood of them takes no room', async
     for (const { socket } of flood) socket.destroy()
   }
   first.destroy()
-  while ((await ask(way)).status !== 200);
+  await askUntil(200, way)
 })
 
 const HALF_OPEN = 10_000
@@ -116,7 +117,7 @@ test('10,000 half-open registrations cost little memory, and honest clients come
   t.diagnostic(`${kept?.toFixed(1)} KiB each, with garbage ${passing?.toFixed(1)} KiB at most`)
   assert.ok(kept !== undefined && kept < 8)
   assert.ok(passing !== undefined && passing < 24)
-  assert.ok(after.sessions <= 1_001)
+  assert.ok(after.sessions < 2_500, `${after.sessions} sessions`) // the half-open, and those that have yet to hear of their end
 
   assert.equal((await ask({ port, host: new URL(url).host })).body, 'hello')
   const [, lateUrl] = await startPeer<string>(t, 'client', port, app.port)
@@ -157,16 +158,6 @@ function counts(told: string[]): string {
   return kinds.map((kind) => `${told.filter((one) => one === kind).length} x ${kind}`).join(', ')
 }
 
-/** Asks until the tunnel answers; what it was told before is given. */
-async function askUntilServed(way: { port: number; host: string }): Promise<string[]> {
-  const told: string[] = []
-  for (;;) {
-    const answer = await ask(way).catch((error: NodeJS.ErrnoException) => String(error.code))
-    if (typeof answer !== 'string' && answer.body === 'hello') return told
-    told.push(typeof answer === 'string' ? answer : String(answer.status))
-  }
-}
-
 test('a server with few descriptors tells those who are too many 503, and goes on afterwards', async (t) => {
   const app = await httpApp(t, (_, response) => response.end('hello'))
   const port = await freePort()
@@ -179,7 +170,7 @@ test('a server with few descriptors tells those who are too many 503, and goes o
   assert.equal(await late.ended(), 4)
   assert.match(late.stderr, /^groktunnel: the server has 192 connections, [^\n]*; try again later\n$/)
   for (const socket of sockets) socket.destroy()
-  await askUntilServed({ port, host: client.host })
+  await askUntil(200, { port, host: client.host })
   assert.doesNotMatch(server.stderr, /fault|end session/)
   assert.doesNotMatch(client.stderr, /lost/)
 })
@@ -196,7 +187,7 @@ test('a server that has run out of descriptors goes on, and its tunnels are serv
   const answer = await ask({ port, host: client.host }).catch((error: Error) => error)
   t.diagnostic(`a visitor meanwhile: ${answer instanceof Error ? answer.message : answer.status}`)
   for (const socket of sockets) socket.destroy()
-  await askUntilServed({ port, host: client.host })
+  await askUntil(200, { port, host: client.host })
   assert.equal(await (await registrant(t, port)).answer(), '101')
   assert.equal(server.end, undefined)
   assert.doesNotMatch(client.stderr, /lost/)

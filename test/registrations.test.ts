@@ -40,6 +40,16 @@ test('a server has only so many tunnels; one that leaves makes room', async (t) 
   assert.equal(await answerTo({ name: 'four' }), '503 server-full')
 })
 
+test('who is refused for now is told when to try again', async (t) => {
+  const { register } = await scene(t, { maxTunnels: 1, registrationsPerMinute: 2 })
+  await register({})
+  for (const answer of ['503 server-full', '429 too-many-registrations']) {
+    const refused = await register({})
+    assert.equal(await refused.answer(), answer)
+    assert.match(refused.text, /\r\nRetry-After: [1-9]\d*\r\n/)
+  }
+})
+
 test('a full server lets an owner take over its own name, again and again', async (t) => {
   const { answerTo } = await scene(t, { maxTunnels: 1 })
   for (const client of ['first', 'second', 'third'])
