@@ -8,6 +8,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import type { EventEmitter } from 'node:events'
 import http from 'node:http'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import net from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -272,6 +273,8 @@ export interface Latency {
   answered: number
   failed: number
   slowestMs: number
+  /** how late the machine let the neighbour run at worst: what it was busy with beside the test */
+  latenessMs: number
 }
 
 export interface Ended {
@@ -464,6 +467,8 @@ async function runClient(): Promise<void> {
 async function runInnocent(port: number): Promise<void> {
   await connect({ local: await serveText('innocent'), port, subdomain: 'innocent' })
   let seen = { answered: 0, failed: 0, slowestMs: 0 }
+  const lateness = monitorEventLoopDelay({ resolution: 5 })
+  lateness.enable()
   const waiting: (() => boolean)[] = []
   const onVisit = async () => {
     const began = performance.now()
@@ -475,8 +480,11 @@ async function runInnocent(port: number): Promise<void> {
     setTimeout(() => void onVisit(), 5)
   }
   answerParent({
-    mark: () => (seen = { answered: 0, failed: 0, slowestMs: 0 }),
-    report: () => seen,
+    mark: () => {
+      lateness.reset()
+      return (seen = { answered: 0, failed: 0, slowestMs: 0 })
+    },
+    report: () => ({ ...seen, latenessMs: lateness.max / 1e6 }),
     visits: (count: number) => {
       const until = seen.answered + count
       return new Promise<object>((resolve) => {

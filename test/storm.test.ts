@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { ask, httpApp, within } from './helpers.ts'
@@ -36,6 +37,8 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
     await startServerAt(t, port, { state })
     const from = performance.now()
     let slowestMs = 0
+    const lateness = monitorEventLoopDelay({ resolution: 5 })
+    lateness.enable()
     while (crowd.backs === 0) {
       assert.ok(performance.now() - from < BACK_MS, `not all back within ${BACK_MS} ms`)
       const askedAt = performance.now()
@@ -46,7 +49,9 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
     t.diagnostic(
       `back after ${Math.round(performance.now() - from)} ms, slowest answer ${Math.round(slowestMs)} ms`,
     )
-    assert.ok(slowestMs < ANSWERED_MS)
+    // What the machine itself made us wait for is not the storm's doing.
+    const mostMs = ANSWERED_MS + 3 * (lateness.max / 1e6)
+    assert.ok(slowestMs < mostMs, `${slowestMs} of ${mostMs} ms`)
     const some = crowd.hosts.filter((_, n) => n % 50 === 0)
     for (const host of some) assert.equal((await ask({ port, host })).body, 'hello')
   })
