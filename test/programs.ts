@@ -75,10 +75,10 @@ export class Program {
   }
 }
 
-/** A folder that goes with the test. */
+/** A folder that goes with the test, also while a process that is about to end still writes there. */
 export function folder(t: Cleanup): string {
   const path = mkdtempSync(join(tmpdir(), 'groktunnel-'))
-  t.after(() => rmSync(path, { recursive: true, force: true }))
+  t.after(() => rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }))
   return path
 }
 
