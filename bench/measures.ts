@@ -16,11 +16,8 @@ export interface Bench {
 /** Numbers of one subject in one round, by the keys of the table's rows. */
 export type Values = Record<string, number>
 
-/**
- * Before each sample: for code to get compiled, and windows to grow. A new connection runs the most code, and V8 has
- * compiled all of it only after some 10,000 of them: a server that has run for a minute is what is measured.
- */
-const WARM_UP_MS = { small: 300, new: 5000, down: 300, up: 300 }
+/** Before each sample: for code to get compiled, and windows to grow. A new connection runs the most code, seldom. */
+const WARM_UP_MS = { small: 300, new: 1500, down: 300, up: 300 }
 /** After each sample: for what closes connections behind the last answer. */
 const SETTLE_MS = 30
 const MEMORY_SETTLE_MS = 500

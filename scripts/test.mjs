@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 
 const alone =
-  /^(mux-attacks|vhost-attacks|vhost-pools|http-hostile|leaks|streams|bodies|storm|latency|limits|dead-peers|drain|restart|netns|heartbeat|leaving|mux|protocol|registrations)\.test\.js$/
+  /^(mux-attacks|vhost-attacks|http-hostile|leaks|storm|latency|limits|netns|heartbeat)\.test\.js$/
 const files = readdirSync('build/test').filter((file) => file.endsWith('.test.js'))
 
 function run(concurrency, some) {
