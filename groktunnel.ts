@@ -13,38 +13,39 @@ import { EventEmitter } from 'node:events'
 import http from 'node:http'
 import net, { type Socket } from 'node:net'
 import { admission } from './lib/admission.ts'
+import { tellerOf } from './lib/announce.ts'
 import { answer } from './lib/answer.ts'
-import type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
+import type { ConnectOptions, Deliver, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
 import { arrivals } from './lib/arrivals.ts'
-import { readCertificates } from './lib/certificates.ts'
+import { delivery } from './lib/deliver.ts'
 import { serveSampleSite } from './lib/demo.ts'
+import { detach, isInBackground, stopDetached } from './lib/detach.ts'
 import { drain } from './lib/drain.ts'
 import { farewell } from './lib/ending.ts'
-import { environment } from './lib/environment.ts'
 import { asTunnelError } from './lib/errors.ts'
 import { Heartbeat } from './lib/heartbeat.ts'
-import { readRegistration, refuse, register, welcome } from './lib/hello.ts'
+import { refuse, register, welcome } from './lib/hello.ts'
 import { loadKey, newKey } from './lib/key.ts'
 import { landing } from './lib/landing.ts'
 import { listen } from './lib/listen.ts'
-import { deliver, dialer } from './lib/local.ts'
-import { logServer, logTunnel, logWait } from './lib/log.ts'
+import { logEnd, logError, logServer, logStop } from './lib/log.ts'
 import { Session } from './lib/mux.ts'
 import { Names } from './lib/names.ts'
-import { helpText, type Options, parseOptions } from './lib/options.ts'
-import { outboundAgent } from './lib/outbound.ts'
-import { isProgram, onReload, print, printError, printLine, saveMemory, startProcess } from './lib/process.ts'
+import { type ClientOptions, type Options, parseOptions, requestedText } from './lib/options.ts'
+import { outbound } from './lib/outbound.ts'
+import { isProgram, onReload, print, printError, saveMemory, startProcess } from './lib/process.ts'
 import { clientAddress, origins, trustList } from './lib/proxies.ts'
 import { reconnecting } from './lib/reconnect.ts'
-import { Registrations } from './lib/registrations.ts'
+import { type Grant, Registrar } from './lib/registrar.ts'
 import { secured } from './lib/secured.ts'
 import { siteOf } from './lib/site.ts'
 import { stateFile } from './lib/state-file.ts'
 import { reloadAll } from './lib/reload.ts'
-import { readToken, tokens } from './lib/tokens.ts'
+import { watched } from './lib/tap.ts'
+import { parseTarget } from './lib/target.ts'
+import { keepUp, openAll } from './lib/together.ts'
+import { readToken } from './lib/tokens.ts'
 import { SessionTunnel } from './lib/tunnel.ts'
-import { version } from './lib/version.ts'
-import { checkSubdomain, newSubdomain } from './subdomain.ts'
 import { nameOf, reception, Visitor, visits } from './vhost.ts'
 
 export type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel, TunnelEvents } from './lib/api.ts'
@@ -55,42 +56,49 @@ async function main(argv: string[]): Promise<number> {
   const signal = startProcess()
   try {
     const options = parseOptions(argv)
-    if (options.help !== undefined) return print(helpText(options.help))
-    if (options.version) return print(`${version}\n`)
-    await (options.demo ? demo : options.local === undefined ? server : client)(options, signal)
-    return 0
+    const text = requestedText(options)
+    if (text !== undefined) return print(text)
+    if (options.stop !== undefined) return await stopDetached(options.stop, options, logStop)
+    if (options.detach && !isInBackground()) return await detach(options, signal)
+    return await (options.demo ? demo : options.targets.length === 0 ? server : client)(options, signal)
   } catch (error) {
-    return signal.aborted ? 0 : printError(asTunnelError(error))
+    if (signal.aborted) return 0
+    if (argv.includes('--json')) logError(error)
+    return printError(asTunnelError(error))
   }
 }
 
-async function server(options: Options, signal: AbortSignal): Promise<void> {
-  const own = { ...environment.server(options), onCrowd: saveMemory, signal }
-  const running = await serve({ ...options, ...own })
+async function server(options: Options, signal: AbortSignal): Promise<number> {
+  const running = await serve({ ...options, onCrowd: saveMemory, signal })
   logServer(running, options)
   onReload(() => running.reload())
   await running.closed
+  return 0
 }
 
-async function client(options: Options, signal: AbortSignal): Promise<void> {
-  const { key, warning } = await loadKey({ ...environment, server: options.host })
-  if (warning !== undefined) printLine(warning)
-  const own = { ...environment.client(options), key, onWait: logWait, signal }
-  const tunnel = await connect({ local: 0, ...options, ...own })
-  logTunnel(tunnel, `port ${options.local} http available at:`)
-  await tunnel.closed
+/** A tunnel for each target, for as long as they are wanted: until a signal, or the end of the command. */
+async function client(options: ClientOptions, signal: AbortSignal): Promise<number> {
+  const teller = tellerOf(options)
+  const { key, warning } = await loadKey({ ...options, key: options.ownerKey, server: options.host })
+  if (warning !== undefined) teller.say(warning)
+  const shared = { ...options, key, onWait: teller.wait, onHint: teller.say }
+  const tunnels = await openAll(signal, options.targets, (target, signal) =>
+    connect({ ...shared, ...target.options, local: target.local, signal }),
+  )
+  teller.up(tunnels)
+  return keepUp(tunnels, { ...options, onEnd: logEnd })
 }
 
 /** Both modes in one process, and a site to show where there is none. */
-async function demo(options: Options, signal: AbortSignal): Promise<void> {
+async function demo(options: Options, signal: AbortSignal): Promise<number> {
   const { port } = await serve({ ...options, signal }).catch(() => serve({ ...options, port: 0, signal }))
-  const local = options.local ?? (await serveSampleSite(signal))
-  await client({ ...options, port, local }, signal)
+  if (options.targets.length === 0) options.targets.push({ local: await serveSampleSite(signal), options })
+  return client({ ...options, port, proxy: false }, signal)
 }
 
 /** Starts a server. Rejects with `usage` or `cannot-listen`. */
 export async function serve(options: ServeOptions = {}): Promise<Server> {
-  const { port: asked = 9999, bind = '127.0.0.1', maxConnectionsPerTunnel = 5_000 } = options
+  const { port: asked = 9999, bind = '127.0.0.1', maxConnectionsPerTunnel: maxPerTunnel = 5_000 } = options
   const events = new EventEmitter<ServerEvents>()
   const onFault = (error: unknown) => void events.emit('fault', asTunnelError(error))
   const siteAt = siteOf(options)
@@ -98,11 +106,10 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const door = admission(options, trusts)
   const tls = await secured(options)
   const arrive = arrivals({ originOf: origins(options, trusts), tls })
-  const holders = tokens(options)
-  const registrations = new Registrations(options)
   const heartbeat = new Heartbeat(options)
   const state = stateFile(options.stateFile, onFault)
   const names = new Names(options, () => state.save(() => names.held()))
+  const registrar = new Registrar(options, names)
   const sessions = new Set<Session>()
   const onFirst = (visitor: Visitor) => void receive(visitor).catch((error) => visitor.fail(error))
   const guests = reception(options, { onFirst, onFault })
@@ -111,24 +118,18 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const front = http.createServer(landing(() => site))
   front.on('upgrade', (request, socket: Socket, head) => {
     try {
-      const address = clientAddress(request, trusts)
-      registrations.knock(address)
-      const registration = readRegistration(request)
-      const name = checkSubdomain(registration.subdomain ?? newSubdomain())
-      const holder = holders.admit(registration.authorization, name)
-      const owner = { ...registration, isEntitled: holder?.owns(name) === true }
-      names.check(name, owner)
-      registrations.check({ ...holder, address }, names.find(name))
+      const grant = registrar.admit(request, clientAddress(request, trusts))
       socket.unshift(head)
-      const session = startSession(socket, name, holder?.maxConnections)
-      names.take(name, owner, session)
-      registrations.add(session, { ...holder, address })
+      grant.take(startSession(socket, grant))
     } catch (error) {
       refuse(socket, asTunnelError(error, 'bad-request'))
     }
   })
 
-  function startSession(socket: Socket, name: string, maxChannels = maxConnectionsPerTunnel): Session {
+  function startSession(
+    socket: Socket,
+    { name, maxConnections: maxChannels = maxPerTunnel }: Grant,
+  ): Session {
     const publicHost = site.hostOf(name)
     door.release(socket)
     welcome(socket, publicHost, site.urlOf(name))
@@ -168,28 +169,27 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const { port } = await listen(listener, asked, bind)
   listener.on('error', onFault) // such as EMFILE: it goes on when there are descriptors again
   const site = siteAt(port, tls === undefined ? 'http' : 'https')
-  const reload = () => reloadAll(tls, holders)
+  const reload = () => reloadAll(tls, registrar)
   const ends = drain({ listener, door, names, sessions, state }, options)
-  return Object.assign(events, { port, url: site.url, isOpen: holders.isOpen, reload, ...ends })
+  return Object.assign(events, { port, url: site.url, isOpen: registrar.isOpen, reload, ...ends })
 }
 
-/** Makes a local port public, and keeps it so. Rejects with `unreachable`, or the code the server refuses with. */
-export function connect(options: ConnectOptions): Promise<Tunnel> {
+/** Makes a local service public, and keeps it so. Rejects with `unreachable`, `usage`, or what the server refuses with. */
+export async function connect({ key = newKey(), ...options }: ConnectOptions): Promise<Tunnel> {
   const client = randomUUID()
-  return reconnecting((again) => openSession(again, client))({ ...options, key: options.key ?? newKey() })
+  const deliver = await delivery(parseTarget(String(options.local)), options)
+  const watch = watched(deliver, () => tunnel)
+  const open = reconnecting((again) => openSession(again, client, watch))
+  let tunnel: Tunnel | undefined
+  return (tunnel = await open({ ...options, key }))
 }
 
 /** The tunnel of one session. */
-async function openSession(options: ConnectOptions, client: string): Promise<Tunnel> {
-  const { host = 'localhost', port = 9999, ca: caFile } = options
-  const ca = caFile === undefined ? undefined : readCertificates('--ca', caFile)
-  const where = { ...options, host, port, ca }
-  const token = readToken(options)
-  const agent = await outboundAgent(where)
-  const { socket, subdomain, publicUrl: url } = await register({ ...where, client, token, agent })
+async function openSession(options: ConnectOptions, client: string, deliver: Deliver): Promise<Tunnel> {
+  const way = await outbound(options)
+  const { socket, subdomain, publicUrl: url } = await register({ ...way, client, token: readToken(options) })
   const session = new Session(socket, { side: 'client' })
-  const dial = dialer(options.local)
-  session.on('channel', (channel) => void deliver(channel, dial))
+  session.on('channel', deliver)
   new Heartbeat(options).watch(session)
   return new SessionTunnel(session, { ...options, subdomain, url })
 }

@@ -2,6 +2,7 @@
 import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
 import type { AdmissionOptions } from './admission.ts'
+import type { DeliverOptions } from './deliver/options.ts'
 import type { TunnelError } from './errors.ts'
 import type { HeartbeatOptions } from './heartbeat.ts'
 import type { NameOptions } from './names.ts'
@@ -62,9 +63,9 @@ export interface Server extends EventEmitter<ServerEvents> {
   readonly closed: Promise<void>
 }
 
-export interface ConnectOptions extends HeartbeatOptions {
+export interface ConnectOptions extends HeartbeatOptions, DeliverOptions {
   /** The local port to make public. */
-  local: number
+  local: number | string
   /** The server's own host name and port; default 'localhost' and 9999. */
   host?: string
   port?: number
@@ -113,6 +114,8 @@ export type Deliver = (channel: Duplex) => void
 export interface TunnelEvents {
   /** A request has had its answer, or will have none. */
   request: [record: RequestRecord]
+  /** A public connection has come or gone: how many are open now, and how many there were. */
+  connections: [open: number, total: number]
   /** The session was lost; the client redials until it is back. Once a loss. */
   lost: [error: TunnelError]
   /** A session is there again, after so many ms. */

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { escape, page } from './answer.ts'
 
 /** Serves the sample site on a free port of 127.0.0.1 and returns the port. It ends with `signal`. */
-export async function serveSampleSite(signal: AbortSignal): Promise<number> {
+export async function serveSampleSite(signal: AbortSignal): Promise<string> {
   const server = http.createServer((request, response) => {
     const seen = `${request.method} ${request.url} HTTP/${request.httpVersion}\n${headerLines(request.rawHeaders)}`
     const inner = `<p>This page came through a tunnel. Your request, as the local service saw it:</p><pre>${escape(seen)}</pre>`
@@ -18,7 +18,7 @@ export async function serveSampleSite(signal: AbortSignal): Promise<number> {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  return (server.address() as AddressInfo).port
+  return String((server.address() as AddressInfo).port)
 }
 
 function headerLines(raw: readonly string[]): string {

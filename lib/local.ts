@@ -1,70 +1,147 @@
 /**
- * The local service, as the client reaches it. `localhost` may be ::1 or 127.0.0.1, and many a development server
- * listens on one of them only: both are tried, and the one that answered is tried first from then on.
+ * The local service, as the client reaches it: over TCP, TLS or a unix socket. `localhost` may be ::1 or 127.0.0.1, and
+ * many a development server listens on one of them only: both are tried, and the one that answered is tried first from
+ * then on. A certificate is verified, but that of a service on this machine: there nobody could be between.
  */
-import net from 'node:net'
-import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
-import { join } from '../join.ts'
-import { answer } from './answer.ts'
-import { farewell } from './ending.ts'
+import net, { isIP, Socket } from 'node:net'
+import tls, { type TLSSocket } from 'node:tls'
+import { isLoopback } from './address.ts'
+import { Deadline } from './deadline.ts'
 import { codeOf, TunnelError } from './errors.ts'
-import { RequestReader } from './http/reader.ts'
-import type { RequestHead } from './http/request.ts'
+import { isListening } from './listening.ts'
+import { describe, type Port, type Service, type Target } from './target.ts'
 
+/** Rejects with `local-unreachable`, whose message names the service and the next step. */
 export type Dial = () => Promise<Socket>
 
-/** Dials a port of this machine. Rejects with `local-unreachable`. */
-export function dialer(port: number): Dial {
-  const addresses = ['127.0.0.1', '::1']
+export interface DialOptions {
+  /** Believe any certificate of an https service; default false, which believes any on loopback. */
+  insecure?: boolean | undefined
+  /** To connect, and again for TLS; default 10,000. */
+  dialTimeoutMs?: number
+}
+
+/** Dials a service, again with each call. */
+export function dialer(service: Service, options: DialOptions = {}): Dial {
+  const { insecure = false, dialTimeoutMs = 10_000 } = options
+  const limit: Limit = new Deadline(dialTimeoutMs, (socket) => socket.destroy(late))
+  const reach = service.kind === 'unix' ? dialUnix(service.path, limit) : dialPort(service, limit, insecure)
+  return () => reach().catch((error) => Promise.reject(unreachable(service, error)))
+}
+
+/** Why a target cannot be reached now; undefined where it can. Services of this machine are not knocked at for that. */
+export async function absence(target: Target, options: DialOptions = {}): Promise<TunnelError | undefined> {
+  if (target.kind === 'folder') return undefined
+  const isHere = target.kind === 'port' && !target.tls && isLocalhost(target.host)
+  const isHeard = isHere ? isListening(target.port) : undefined
+  if (isHeard === true) return undefined
+  if (isHeard === false) return unreachable(target, 'nothing that listens')
+  return dialer(target, options)().then(
+    (socket) => void socket.destroy(),
+    (error: TunnelError) => error,
+  )
+}
+
+/** One for all of a dialer: a timer for each connection would cost more than the rest of this. */
+type Limit = Deadline<Socket>
+
+function dialUnix(path: string, limit: Limit): () => Promise<Socket> {
+  return () => {
+    const socket = new UnixSocket({ allowHalfOpen: true })
+    return opened(socket.connect(path), 'connect', limit)
+  }
+}
+
+function dialPort(service: Port, limit: Limit, insecure: boolean): () => Promise<Socket> {
+  const { host: asked, port } = service
+  const hosts = isLocalhost(asked) ? ['127.0.0.1', '::1'] : [asked]
+  const context = service.tls ? tls.createSecureContext() : undefined
   return async () => {
-    let reason = ''
-    for (const host of addresses.slice()) {
+    const socket = await firstOf(hosts, (host) => {
       const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true })
-      try {
-        await connected(socket)
-        if (addresses[0] !== host) addresses.reverse()
-        return socket
-      } catch (error) {
-        reason ||= codeOf(error)
-      }
+      return opened(socket, 'connect', limit)
+    })
+    if (context === undefined) return socket
+    const rejectUnauthorized = !insecure && !isLoopback(socket.remoteAddress ?? '')
+    // A server name must not be an address (RFC 6066 section 3).
+    const name = isIP(asked) === 0 ? { servername: asked } : {}
+    const secured = tls.connect({
+      ...name,
+      ...{ socket, host: asked, secureContext: context, rejectUnauthorized, ALPNProtocols: ['http/1.1'] },
+    })
+    return opened(resettable(secured, socket), 'secureConnect', limit)
+  }
+}
+
+/** RFC 6761 section 6.3. */
+function isLocalhost(host: string): boolean {
+  return /^(.+\.)?localhost$/i.test(host)
+}
+
+/** The first that answers comes first from then on. Rejects with the error of the first. */
+async function firstOf(hosts: string[], dial: (host: string) => Promise<Socket>): Promise<Socket> {
+  const errors: unknown[] = []
+  for (const host of hosts.slice()) {
+    try {
+      const socket = await dial(host)
+      if (hosts[0] !== host) hosts.reverse()
+      return socket
+    } catch (error) {
+      errors.push(error)
     }
-    throw new TunnelError(
-      'local-unreachable',
-      `expected a service on port ${port}, got ${reason}; is it running?`,
-    )
   }
+  throw errors[0]
 }
 
-function connected(socket: Socket): Promise<void> {
-  return new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject))
-}
-
-/** Joins a channel with a new connection to the local service, or answers 502 on it. Never rejects. */
-export async function deliver(channel: Duplex, dial: Dial): Promise<void> {
-  channel.on('error', () => undefined) // the visitor left; join, or the end of this, sees to it
-  await new Promise(setImmediate) // whoever opens channels and resets them at once shall cost no connection
-  if (channel.destroyed) return
-  try {
-    const local = await dial()
-    if (channel.destroyed) local.resetAndDestroy()
-    else await join(channel, local)
-  } catch (error) {
-    channel.write(answer(error as TunnelError, await firstHead(channel)))
-    farewell(channel)
-  }
-}
-
-/** The head of the request that waits on a channel, for what the visitor accepts; undefined if it never comes. */
-async function firstHead(channel: Duplex): Promise<RequestHead | undefined> {
-  const reader = new RequestReader()
-  try {
-    for await (const bytes of channel.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      reader.read(bytes)
-      if (reader.event === 'head') break
+function opened<S extends Socket>(socket: S, event: string, limit: Limit): Promise<S> {
+  return new Promise((resolve, reject) => {
+    const ticket = limit.begin(socket)
+    const settle = (act: () => void) => {
+      limit.end(ticket)
+      socket.off('error', onError).off('close', onClose)
+      act()
     }
-  } catch {
-    // not HTTP, or gone: then nobody minds the form of the answer
+    const onError = (error: Error) => settle(() => reject(error))
+    const onClose = () => settle(() => reject(closed))
+    socket.once(event, () => settle(() => resolve(socket))).on('error', onError)
+    socket.on('close', onClose)
+  })
+}
+
+const late = Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })
+const closed = Object.assign(new Error('closed before it was open'), { code: 'ECONNRESET' })
+
+/** A unix socket knows no reset: the peer of a destroyed one gets ECONNRESET where it was still to be heard. */
+class UnixSocket extends Socket {
+  override resetAndDestroy(): this {
+    return this.destroy()
   }
-  return reader.head
+}
+
+/** Node cannot reset a TLSSocket; but destroying it destroys the TCP socket beneath, which here is a reset. */
+function resettable(secured: TLSSocket, below: Socket): TLSSocket {
+  below.on('error', () => undefined) // the TLSSocket tells of it
+  const tcp: Partial<Socket> & Pick<Socket, 'resetAndDestroy'> = below
+  secured.resetAndDestroy = () => {
+    tcp.destroy = () => {
+      delete tcp.destroy
+      return tcp.resetAndDestroy()
+    }
+    return secured.destroy()
+  }
+  return secured
+}
+
+function unreachable(service: Service, cause: unknown): TunnelError {
+  const code = codeOf(cause)
+  const message = `expected a service at ${describe(service)}, got ${code}; ${cureOf(code)}`
+  return new TunnelError('local-unreachable', message, { cause })
+}
+
+function cureOf(code: string): string {
+  if (/CERT|VERIFY|SELF_SIGNED/.test(code)) return 'use --insecure to believe its certificate'
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') return 'it speaks no TLS: use http:// for it'
+  if (code === 'EACCES') return 'may you read and write it?'
+  if (/^(ENOTFOUND|EAI_)/.test(code)) return 'is its name right?'
+  return 'is it running?'
 }

@@ -1,7 +1,21 @@
-/** What the program says of servers and tunnels: one line an event, on stderr. */
-import type { Server, Tunnel } from './api.ts'
+/**
+ * What the program says of servers and tunnels where no display shows them: one line an event, on stderr; for programs, one
+ * JSON object a line, on stdout.
+ */
+import type { RequestRecord, Server, Tunnel } from './api.ts'
 import { isLoopback } from './address.ts'
-import { printLine, printUrl } from './process.ts'
+import { asTunnelError, type TunnelError } from './errors.ts'
+import { print, printLine, printUrl } from './process.ts'
+import { printable, saidBytes, saidMs, saidTime } from './text.ts'
+
+/** What --json tells of; each has the time, and but for `error` the URL of its tunnel. */
+export type LogEvent =
+  | { event: 'url'; url: string; target: string }
+  | { event: 'lost'; url: string; code: string; message: string }
+  | { event: 'back'; url: string; awayMs: number }
+  | ({ event: 'request'; url: string; status: number | null } & Omit<RequestRecord, 'at' | 'status'>)
+  | { event: 'closed'; url: string }
+  | { event: 'error'; code: string; message: string; exitCode: number }
 
 /** Tells of a server's sessions and faults from now on. */
 export function logServer(server: Server, { host, bind }: { host: string; bind: string }): void {
@@ -21,9 +35,14 @@ export function logServer(server: Server, { host, bind }: { host: string; bind: 
   server.on('fault', (error) => printLine(`fault: ${error.message}${causeOf(error)}`))
 }
 
-/** Tells why the first connection is still waited for. */
-export function logWait(error: unknown): void {
-  printLine(`${error instanceof Error ? error.message : String(error)}; waiting for it`)
+/** Tells of a tunnel that ended while others go on. */
+export function logEnd({ url }: Tunnel, error: TunnelError): void {
+  printLine(`${url} has ended: ${error.message}`)
+}
+
+/** Tells of tunnels that were ended in the background. */
+export function logStop(urls: readonly string[]): void {
+  printLine(urls.length === 0 ? 'nothing is detached' : `ended ${urls.join(' ')}`)
 }
 
 /** Prints where the tunnel is, and tells when it is lost and when it is back. */
@@ -32,6 +51,46 @@ export function logTunnel(tunnel: Tunnel, title: string): void {
   printUrl(tunnel.url)
   tunnel.on('lost', (error) => printLine(`${tunnel.url} is lost (${error.message}); redialling`))
   tunnel.on('back', (awayMs) => printLine(`${tunnel.url} is back after ${(awayMs / 1000).toFixed(1)} s`))
+}
+
+/** Prints a line for each request of a tunnel; `name` tells those of several tunnels apart. */
+export function logRequests(tunnel: Tunnel, name = ''): void {
+  tunnel.on('request', (record) => printLine(requestLine(record, name)))
+}
+
+/** A request in one line, such as `14:05:59 GET /a?b=c 200 12 ms 1.5 kB`. */
+export function requestLine(record: RequestRecord, name = ''): string {
+  const { at, method, path, status = 'no answer', durationMs, answerBytes } = record
+  const facts = [saidTime(at), name, method, path, status, saidMs(durationMs), saidBytes(answerBytes)]
+  return printable(facts.filter((fact) => fact !== '').join(' '))
+}
+
+/** Prints, as JSON on stdout, where a tunnel is and whatever becomes of it, until it is closed. */
+export function logEvents(tunnel: Tunnel, target: string): void {
+  const { url } = tunnel
+  const tell = (event: LogEvent, at?: Date) => print(`${jsonLine(event, at)}\n`)
+  tell({ event: 'url', url, target })
+  tunnel.on('lost', ({ code, message }) => tell({ event: 'lost', url, code, message }))
+  tunnel.on('back', (awayMs) => tell({ event: 'back', url, awayMs }))
+  tunnel.on('request', ({ at, ...record }) =>
+    tell({ event: 'request', url, ...record, status: record.status ?? null }, at),
+  )
+  const onClose = () => tell({ event: 'closed', url })
+  tunnel.closed.then(onClose, onClose)
+}
+
+/** Prints, as JSON on stdout, why the program ends or what it cannot do. */
+export function logError(error: unknown): void {
+  const { code, message, exitCode }: TunnelError = asTunnelError(error)
+  print(`${jsonLine({ event: 'error', code, message, exitCode })}\n`)
+}
+
+/** An event as one line of JSON, in which no character can move a cursor. */
+export function jsonLine(event: LogEvent, at: Date = new Date()): string {
+  const { event: name, ...facts } = event
+  const escaped = (character: string) =>
+    character.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return JSON.stringify({ event: name, at, ...facts }).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escaped)
 }
 
 /** How far a peer is, in words. */

@@ -2,10 +2,11 @@
  * The process round the program: signals, exit, and what is printed. Public URLs go to stdout, everything else to
  * stderr, one line an event. Used as a library, nothing of this runs.
  */
-import { realpathSync } from 'node:fs'
+import { readFileSync, realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import type { TunnelError } from './errors.ts'
+import { printable } from './text.ts'
 
 /** Whether the module at `url` is what node was started with (npx and npm start it by a symbolic link). */
 export function isProgram(url: string): boolean {
@@ -20,12 +21,37 @@ export function isProgram(url: string): boolean {
 /** A signal that SIGINT and SIGTERM abort. A second one ends the process at once. */
 export function startProcess(): AbortSignal {
   const stop = new AbortController()
-  const onSignal = () => (stop.signal.aborted ? process.exit(1) : stop.abort())
+  const onSignal = (name: NodeJS.Signals) => {
+    if (pass !== undefined) pass(name)
+    else if (stop.signal.aborted) process.exit(1)
+    else stop.abort()
+  }
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
   process.on('uncaughtException', onUnexpected)
   // A reader that goes away (`groktunnel 3000 | head -1`) ends nothing: the tunnel is what counts.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   return stop.signal
+}
+
+let pass: ((name: NodeJS.Signals) => void) | undefined
+
+const passedToo = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
+
+/**
+ * From now on `to` is told of signals, and nothing else comes of them, until what this returns is called. Not of those that
+ * a terminal sends: it sends them to all who run there.
+ */
+export function passSignals(to: (name: NodeJS.Signals) => void): () => void {
+  const receive = (name: NodeJS.Signals) => {
+    const isOfTerminal = (name === 'SIGINT' || name === 'SIGQUIT') && process.stdin.isTTY && isInForeground()
+    if (!isOfTerminal) to(name)
+  }
+  pass = receive
+  for (const name of passedToo) process.on(name, receive)
+  return () => {
+    pass = undefined
+    for (const name of passedToo) process.off(name, receive)
+  }
 }
 
 /**
@@ -63,6 +89,7 @@ export function print(text: string): 0 {
 
 /** Prints why the program ends and gives the exit code. */
 export function printError({ message, exitCode }: TunnelError): number {
+  takeTerminal()
   printLine(`groktunnel: ${message}`)
   return exitCode
 }
@@ -72,13 +99,69 @@ export function printUrl(url: string): void {
 }
 
 export function printLine(text: string): void {
-  process.stderr.write(`${printable(text)}\n`)
+  if (display !== undefined) display.line(text)
+  else process.stderr.write(`${printable(text)}\n`)
 }
 
-/** Control characters written as escapes: nobody far away types on this terminal. */
-function printable(text: string): string {
-  return text.replace(
-    /[\x00-\x1f\x7f-\x9f]/g,
-    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
-  )
+/** Writes to the terminal as it is: sequences and codes of our own making. */
+export function printRaw(text: string): void {
+  process.stderr.write(text)
+}
+
+/** Where people look, and what they say of it. */
+export function terminal(): { stream: NodeJS.WriteStream & { fd: number }; env: NodeJS.ProcessEnv } {
+  return { stream: process.stderr, env: process.env }
+}
+
+/** What has the terminal for itself. */
+interface TerminalOwner {
+  line(text: string): void
+  suspend(): void
+  resume(): void
+  close(): void
+}
+
+let display: TerminalOwner | undefined
+
+/** Leaves the terminal to `owner`: lines go to it, and it gives the terminal back when the process stops or ends. */
+export function giveTerminal(owner: TerminalOwner): void {
+  display = owner
+  process.on('exit', takeTerminal).on('SIGTSTP', onStop).on('SIGCONT', onContinue).on('SIGWINCH', onContinue)
+}
+
+/** Ends what has the terminal, if anything has. */
+export function takeTerminal(): void {
+  process.off('exit', takeTerminal).off('SIGTSTP', onStop)
+  process.off('SIGCONT', onContinue).off('SIGWINCH', onContinue)
+  display?.close()
+  display = undefined
+}
+
+/** Whether the terminal is ours to draw on: a process in the background must not. Only Linux tells. */
+export function isInForeground(): boolean {
+  try {
+    const [, , group, , , foreground] = readFileSync('/proc/self/stat', 'latin1')
+      .replace(/^.*\) /, '')
+      .split(' ')
+    return group === foreground
+  } catch {
+    return true
+  }
+}
+
+/** Ctrl-Z: the terminal is given back, then we stop as if we had not heard; here it goes on after `fg` or `bg`. */
+function onStop(): void {
+  display?.suspend()
+  process.off('SIGTSTP', onStop)
+  process.kill(process.pid, 'SIGTSTP')
+  setImmediate(() => {
+    if (display === undefined) return
+    process.on('SIGTSTP', onStop)
+    onContinue()
+  })
+}
+
+/** It goes on, or has another size. */
+function onContinue(): void {
+  if (isInForeground()) display?.resume()
 }

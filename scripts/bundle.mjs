@@ -13,7 +13,7 @@ const { version } = JSON.parse(await readFile('package.json', 'utf8'))
 const late = {
   name: 'late',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:(tls|https)$/ }, ({ kind, path }) =>
+    onResolve({ filter: /^node:(child_process|https|tls)$/ }, ({ kind, path }) =>
       kind === 'import-statement' ? { path, namespace: 'late' } : undefined,
     )
     onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => ({

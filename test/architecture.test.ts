@@ -25,7 +25,7 @@ function resolve(from: string, to: string): string {
 const layers: [pattern: RegExp, layer: number][] = [
   [/^groktunnel\.ts$/, 0],
   [
-    /^lib\/(admission|arrivals|connect-proxy|demo|drain|environment|heartbeat|landing|local|log|names|outbound|proxies|reconnect|registrations|secured|state-file|tls|tokens|tunnel)\.ts$/,
+    /^lib\/(admission|announce|arrivals|background|command|connect-proxy|deliver|demo|detach|detached|drain|heartbeat|landing|log|names|outbound|proxies|reconnect|registrar|registrations|secured|state-file|tap|tls|together|tokens|tunnel)\.ts$/,
     1,
   ],
   [/^(vhost\.ts|lib\/(visit|visitor|mux|hello)\.ts)$/, 2],
@@ -40,8 +40,11 @@ function layerOf(path: string): number {
 
 function roomOf(path: string): string {
   if (/^lib\/(outbound|connect-proxy)\.ts$/.test(path)) return 'outbound'
+  if (/^lib\/(announce|background|detach|detached|log)\.ts$/.test(path)) return 'log'
+  if (/^lib\/(command|together)\.ts$/.test(path)) return 'together'
+  if (/^lib\/(names|registrar|registrations|tokens)[/.]/.test(path)) return 'registrar'
   if (/^lib\/(secured|tls)\.ts$/.test(path)) return 'tls'
-  return /^lib\/(http|mux|tokens)[/.]/.exec(path)?.[1] ?? path
+  return /^lib\/(deliver|display|http|mux|options)[/.]/.exec(path)?.[1] ?? path
 }
 
 test('every source file has its place in the layers', () => {
@@ -89,8 +92,13 @@ const doors: [dependency: RegExp, door: string][] = [
   [/^(@chainsafe|@libp2p)\//, 'lib/mux.ts'],
   [/^http-parser-js$/, 'lib/http/parser.ts'],
   [/^proxy-protocol-js$/, 'lib/proxies.ts'],
-  [/^minimist$/, 'lib/options.ts'],
-  [/^smol-toml$/, 'lib/tokens/file.ts'],
+  [/^minimist$/, 'lib/options/words.ts'],
+  [/^fastest-levenshtein$/, 'lib/options/mistakes.ts'],
+  [/^http-proxy-node16$/, 'lib/deliver/proxy.ts'],
+  [/^sirv$/, 'lib/directory.ts'],
+  [/^picocolors$/, 'lib/display/screen.ts'],
+  [/^uqr$/, 'lib/qr.ts'],
+  [/^smol-toml$/, 'lib/toml.ts'],
   [/^(https-proxy-agent|proxy-from-env)$/, 'lib/connect-proxy.ts'],
 ]
 

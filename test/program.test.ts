@@ -39,16 +39,16 @@ test('--help and --version print to stdout and end with 0', async (t) => {
 
 test('a bad command line is one line of what was expected and what came, exit code 2', async (t) => {
   const lines: [string[], RegExp][] = [
-    [['70000'], /local port .* 1 to 65535, got "70000"/],
-    [['0'], /local port .*got "0"/],
-    [['3000x'], /got "3000x"/],
-    [['-p', '65536'], /-p .*got "65536"/],
+    [['70000'], /local service .* 1 to 65535, got "70000"/],
+    [['0'], /local service .*got "0"/],
+    [['3000x'], /got 3000x/],
+    [['-p', '65536'], /--port .*got "65536"/],
     [['-p', '-1'], /./],
     [['-p'], /--port PORT, got no value/],
     [['-p', '1', '-p', '2'], /once/],
-    [['--nonsense'], /unknown option "--nonsense"/],
+    [['--nonsense'], /unknown option --nonsense;/],
     [['-x'], /unknown option/],
-    [['3000', '4000'], /expected one local port, got 2/],
+    [['-s', 'a', '3000', '4000'], /a name for each target/],
     [['-h', 'a b'], /host name/],
     [['-h', '\u001b[31m'], /host name/],
   ]

@@ -6,6 +6,8 @@
  * yet read by the consumer are not granted again. So a paused reader costs at most one window of memory, stops
  * its sender, and loses nothing. The window doubles when a quarter of it was read within one round trip: then it
  * is the window that holds the sender back, not the reader.
+ *
+ * It says what it 'received' and 'sent', so that whoever only looks on (lib/tap.ts) need not stand in the way.
  */
 import { Duplex } from 'node:stream'
 import { TunnelError } from '../errors.ts'
@@ -104,6 +106,7 @@ export class Channel extends Duplex {
     this.#arrived = []
     for (const bytes of runsOf(arrived)) {
       this.#coming -= bytes.length
+      this.emit('received', bytes)
       if (this.readableFlowing === true && this.readableLength === 0) this.push(bytes)
       else this.#keep(bytes)
     }
@@ -170,6 +173,7 @@ export class Channel extends Duplex {
     } catch (error) {
       return callback(error as Error)
     }
+    this.emit('sent', chunk)
     if (this.#stream.writeBufferLength === 0) callback()
     else this.#waiting = callback
   }

@@ -1,6 +1,6 @@
 /**
  * The file of many tokens, in TOML: a table for each holder. Whatever is not exactly as expected is refused, since a
- * misspelt limit or pattern would silently be none. The only importer of smol-toml.
+ * misspelt limit or pattern would silently be none.
  *
  *     [alice]
  *     token = "..."                  # or sha256 = "64 hex digits": printf %s TOKEN | sha256sum
@@ -8,8 +8,8 @@
  *     max-tunnels = 5
  *     max-connections = 100          # for each tunnel
  */
-import { parse, type TomlError } from 'smol-toml'
 import { TunnelError } from '../errors.ts'
+import { isTable, kindOf, parseToml, type Table } from '../toml.ts'
 import { parsePattern, type Pattern } from './pattern.ts'
 import { checkToken, hashOf, readText, shown } from './secret.ts'
 
@@ -23,26 +23,13 @@ export interface Entry {
   maxConnections?: number | undefined
 }
 
-type Table = Record<string, unknown>
-
 const KEYS = ['token', 'sha256', 'names', 'max-tunnels', 'max-connections']
 
 /** The holders in a file. Throws `usage`: what was expected, what came, in which file and entry. */
 export function readEntries(file: string): Entry[] {
-  const tables = Object.entries(parseToml(readText(file), file))
+  const tables = Object.entries(parseToml(readText(file), shown(file)))
   if (tables.length === 0) throw usage('a table such as [alice]', shown(file), 'an empty file')
   return tables.map(([name, value]) => entryOf(name, value, file))
-}
-
-function parseToml(text: string, file: string): Table {
-  try {
-    // Names as they come are slices, and would keep the whole text in memory, with the tokens.
-    return structuredClone(parse(text))
-  } catch (error) {
-    // Its message shows the lines around, and with them the tokens.
-    const { line, column } = error as TomlError
-    throw usage('TOML', shown(file), `a mistake at line ${line}, column ${column}`)
-  }
 }
 
 function entryOf(name: string, value: unknown, file: string): Entry {
@@ -86,17 +73,6 @@ function countIn(table: Table, key: string, where: string): number | undefined {
   if (typeof count === 'number' && Number.isSafeInteger(count) && count >= 1) return count
   const got = typeof count === 'number' ? String(count) : kindOf(count)
   throw usage(`${key} to be a whole number from 1 on`, where, got)
-}
-
-function isTable(value: unknown): value is Table {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
-}
-
-/** What a value is, without telling what it says: it might be a token in the wrong place. */
-function kindOf(value: unknown): string {
-  if (Array.isArray(value)) return 'a list'
-  if (value instanceof Date) return 'a date'
-  return typeof value === 'object' ? 'a table' : `a ${typeof value}`
 }
 
 function usage(expected: string, where: string, got: string): TunnelError {

@@ -1,0 +1,150 @@
+/**
+ * How a client tells of its tunnels: as was asked for, and as suits where it is told. For a program as events; for a user
+ * at a terminal by a display; else in lines. The URLs go to stdout in any case.
+ */
+import type { Tunnel } from './api.ts'
+import { background, type Place } from './background.ts'
+import { copySequence } from './copy.ts'
+import { hasColor, isScreen, showTunnels, type Shown } from './display.ts'
+import { asTunnelError } from './errors.ts'
+import { absence, type DialOptions } from './local.ts'
+import { jsonLine, logEvents, logRequests, logTunnel } from './log.ts'
+import { openBrowser } from './open.ts'
+import { giveTerminal, isInForeground, print, printLine, printRaw, printUrl, terminal } from './process.ts'
+import { inked, qrCode } from './qr.ts'
+import { describe, originOf, parseTarget } from './target.ts'
+import { version } from './version.ts'
+
+export interface Announced extends Shown {
+  /** the line before the URL, where there are lines */
+  title: string
+}
+
+export interface AnnounceOptions {
+  /** events on stdout instead of URLs */
+  json?: boolean
+  /** the URLs, and nothing else */
+  quiet?: boolean
+  /** default true; it needs a terminal that nobody else writes to */
+  display?: boolean
+  /** a command writes to this terminal as well: then no display, and no line for each request; default false */
+  isShared?: boolean
+  qr?: boolean
+  open?: boolean
+  copy?: boolean
+}
+
+export interface TellOptions extends AnnounceOptions {
+  targets: readonly { local: string; options: DialOptions }[]
+  /** A command shares the terminal: no line of ours but the needful. */
+  command?: readonly string[] | undefined
+  /** For a client in the background to end in. */
+  graceMs: number
+}
+
+/** What a client says, and when. */
+export interface Teller {
+  /** A warning or a hint. */
+  readonly say: (line: string) => void
+  /** Why the first connection is still waited for. */
+  readonly wait: (error: unknown) => void
+  /** These are the tunnels of the targets. */
+  readonly up: (tunnels: readonly Tunnel[]) => void
+}
+
+export function tellerOf(options: TellOptions): Teller {
+  const { targets, command, graceMs, quiet = false } = options
+  const behind = background()
+  const say = quiet ? () => undefined : printLine
+  const absences = targets.map(({ local, options }) => absence(parseTarget(local), options))
+  let isWaiting = false
+  return {
+    say,
+    wait(error) {
+      if (!isWaiting) say(`${asTunnelError(error).message}; waiting for it`)
+      isWaiting = true
+    },
+    up(tunnels) {
+      const all = tunnels.map((tunnel, at) => announced(tunnel, targets[at]?.local ?? ''))
+      behind?.ready(all.map(placeOf), graceMs)
+      announce(all, behind === undefined ? { ...options, isShared: command !== undefined } : {})
+      for (const absent of absences) void absent.then((error) => error && say(`${error.message} The tunnel waits for it.`))
+    },
+  }
+}
+
+function announced(tunnel: Tunnel, local: string): Announced {
+  const service = parseTarget(local)
+  const words = describe(service)
+  if (service.kind !== 'port') return { tunnel, target: words, title: `${words} available at:` }
+  return { tunnel, target: originOf(service), title: `${words} http available at:` }
+}
+
+function placeOf({ tunnel, title, target }: Announced): Place {
+  return { name: tunnel.subdomain, url: tunnel.url, title, target }
+}
+
+/** Tells of tunnels that another process has. */
+export function announcePlaces(places: readonly Place[], options: AnnounceOptions): void {
+  const urls = places.map(({ url }) => url)
+  for (const { url, title, target } of places) {
+    if (options.json === true) print(`${jsonLine({ event: 'url', url, target })}\n`)
+    else {
+      if (options.quiet !== true) printLine(title)
+      printUrl(url)
+    }
+  }
+  share(urls, options)
+}
+
+/** Tells of tunnels from now on. A display has the terminal until the program ends. */
+export function announce(tunnels: Announced[], options: AnnounceOptions): void {
+  const { json = false, quiet = false, display = true, isShared = false } = options
+  const { stream, env } = terminal()
+  const isDisplayed = display && !isShared && !json && !quiet && isScreen(stream, env) && isInForeground()
+  const urls = tunnels.map(({ tunnel }) => tunnel.url)
+  if (json) for (const { tunnel, target } of tunnels) logEvents(tunnel, target)
+  else if (quiet || isDisplayed) for (const url of urls) printUrl(url)
+  else tellInLines(tunnels, terminal().stream.isTTY && !isShared)
+  if (isDisplayed) giveTerminal(showTunnels(tunnels, { ...displayed(options, urls), version }))
+  share(urls, { ...options, qr: options.qr === true && !isDisplayed })
+}
+
+/** Hands the URLs on, as was asked for. */
+function share(urls: string[], { qr = false, open = false, copy = false }: Partial<AnnounceOptions>): void {
+  if (copy) copyAll(urls)
+  if (qr) for (const url of urls) showCode(url)
+  if (open) for (const url of urls) openBrowser(url, printLine)
+}
+
+/** Of requests too where somebody may read it: following them costs a little, and a log grows by them. */
+function tellInLines(tunnels: Announced[], withRequests: boolean): void {
+  for (const { tunnel, title } of tunnels) {
+    logTunnel(tunnel, title)
+    if (withRequests) logRequests(tunnel, tunnels.length > 1 ? tunnel.subdomain : '')
+  }
+}
+
+function displayed({ qr = false }: AnnounceOptions, [url = '']: string[]) {
+  const { stream, env } = terminal()
+  const color = hasColor(stream, env)
+  const { columns, rows } = stream
+  // The state and the URL stay above it.
+  const code = qr ? qrCode(url, { columns, rows: rows - 4, ink: color ? 'dark' : 'light' }) : undefined
+  return { stream, color, code }
+}
+
+function showCode(url: string): void {
+  const { stream, env } = terminal()
+  const color = hasColor(stream, env)
+  const code = qrCode(url, { columns: stream.columns, rows: stream.rows, ink: color ? 'dark' : 'light' })
+  if (code === undefined) printLine(`no QR code: the terminal is too small for that of ${url}`)
+  else printRaw((color ? inked(code) : code).map((row) => `${row}\n`).join(''))
+}
+
+function copyAll(urls: string[]): void {
+  const { stream, env } = terminal()
+  const sequence = copySequence(urls.join('\n'), stream, env)
+  if (sequence === '') printLine('nothing was copied: that needs a terminal')
+  else printRaw(sequence)
+}

@@ -1,0 +1,62 @@
+/**
+ * What a client does with a channel. Asked for nothing, it joins it with a connection to the local service, byte for
+ * byte. Where the user wants something changed or checked, or shares a folder, the channel's requests go one by one
+ * through what was asked for (lib/deliver/).
+ */
+import type { Duplex } from 'node:stream'
+import { join } from '../join.ts'
+import { answer } from './answer.ts'
+import type { Deliver } from './api.ts'
+import { type Hints, hints } from './deliver/hints.ts'
+import { type DeliverOptions, isPlain } from './deliver/options.ts'
+import { farewell } from './ending.ts'
+import { asTunnelError } from './errors.ts'
+import { RequestReader } from './http/reader.ts'
+import type { RequestHead } from './http/request.ts'
+import { type Dial, dialer } from './local.ts'
+import type { Target } from './target.ts'
+
+export type { DeliverOptions } from './deliver/options.ts'
+
+/** What to do with each channel of a tunnel to `target`. Rejects with `usage`. */
+export async function delivery(target: Target, options: DeliverOptions = {}): Promise<Deliver> {
+  const { onHint, hostHeader } = options
+  const watch = onHint === undefined || hostHeader !== undefined ? undefined : hints(onHint)
+  if (target.kind !== 'folder' && isPlain(options)) return joining(dialer(target, options), watch)
+  // What reads and changes requests is slow to load.
+  const { serving } = await import('./deliver/requests.ts')
+  return serving(target, options, watch)
+}
+
+/** Joins each channel with a new connection to the service, or answers 502 on it. */
+function joining(dial: Dial, watch: Hints | undefined): Deliver {
+  const deliver = async (channel: Duplex): Promise<void> => {
+    channel.on('error', () => undefined) // the visitor left; join, or the end of this, sees to it
+    await new Promise(setImmediate) // whoever opens channels and resets them at once shall cost no connection
+    if (channel.destroyed) return
+    try {
+      const local = await dial()
+      if (channel.destroyed) return void local.resetAndDestroy()
+      if (watch !== undefined) local.on('data', watch.ofConnection())
+      await join(channel, local)
+    } catch (error) {
+      channel.write(answer(asTunnelError(error), await firstHead(channel)))
+      farewell(channel)
+    }
+  }
+  return (channel) => void deliver(channel)
+}
+
+/** The head of the request that waits on a channel, for what the visitor accepts; undefined if it never comes. */
+async function firstHead(channel: Duplex): Promise<RequestHead | undefined> {
+  const reader = new RequestReader()
+  try {
+    for await (const bytes of channel.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      reader.read(bytes)
+      if (reader.event === 'head') break
+    }
+  } catch {
+    // not HTTP, or gone: then nobody minds the form of the answer
+  }
+  return reader.head
+}

@@ -1,0 +1,208 @@
+/**
+ * What the display shows, as rows: the state of the tunnels, and below it the latest requests. Where the terminal is small
+ * the titles go first, then the figures, then the columns of the log; where it is tiny a state, the URLs and some of the
+ * log are left. It only composes: nothing here writes or waits.
+ */
+import type { RequestRecord } from '../api.ts'
+import type { Times } from '../percentiles.ts'
+import { cutTo, padTo, printable, saidBytes, saidMs, saidTime, widthOf } from '../text.ts'
+
+export type Color = 'dim' | 'bold' | 'green' | 'yellow' | 'red' | 'cyan' | 'ink'
+
+/** A part of a row; its text is printable. */
+export interface Part {
+  text: string
+  color?: Color | undefined
+}
+
+export type Row = Part[]
+
+export interface Size {
+  columns: number
+  rows: number
+}
+
+export interface TunnelView {
+  url: string
+  target: string
+  /** such as `myapp`, to tell the requests of several apart */
+  name: string
+  /** 0 before the first round trip */
+  latencyMs: number
+  state: 'online' | 'lost' | 'ended'
+  /** since when it is lost, or why it ended */
+  detail: string
+  /** public connections, now and in all */
+  open: number
+  total: number
+}
+
+/** A request, or a line of the program, in the log. */
+export type Entry = { record: RequestRecord; name: string } | { at: Date; line: string }
+
+export interface View {
+  version: string
+  tunnels: TunnelView[]
+  times: Times
+  /** the oldest first */
+  log: Entry[]
+  /** shown until the first request comes */
+  code: Row[]
+}
+
+/** Log rows that should stay visible, or the state above them is said in fewer words. */
+const LEAST_LOG = 4
+const LABEL_COLUMNS = 18
+const FIGURE_COLUMNS = 9
+
+/** The rows of a screen, each within `size.columns`, at most `size.rows` of them. */
+export function layout(view: View, { columns, rows }: Size): Row[] {
+  const below = Math.max(LEAST_LOG, ...view.code.slice(0, 1).map(() => view.code.length + 1))
+  const heads = [fullHead(view, columns), denseHead(view), tinyHead(view)]
+  const head = heads.find((head) => head.length + below <= rows) ?? tinyHead(view)
+  const left = rows - head.length
+  const log = view.log.slice(-Math.max(0, left)).map((entry) => entryRow(entry, view, columns))
+  const body = view.code.length > 0 && view.code.length <= left ? view.code : log
+  return [...head, ...body].slice(0, rows).map((row) => fit(row, columns))
+}
+
+function fullHead(view: View, columns: number): Row[] {
+  const quit = '(Ctrl+C to quit)'
+  const name = 'groktunnel'
+  const gap = Math.max(1, columns - name.length - quit.length)
+  const head: Row[] = [
+    [bold(name), { text: ' '.repeat(gap) }, dim(quit)],
+    [],
+    labelled('Session status', statePart(view)),
+    labelled('Version', { text: view.version }),
+    labelled('Latency', { text: latency(view) }),
+    ...view.tunnels.map(forwarding).map((row, at) => labelled(at === 0 ? 'Forwarding' : '', ...row)),
+    [],
+    ...figures(view, columns),
+    [],
+    [bold('Requests')],
+    [dim('--------')],
+  ]
+  return head.map((row) => row.filter(({ text }) => text !== ''))
+}
+
+function denseHead(view: View): Row[] {
+  return [
+    [statePart(view), dim(`  ${latency(view)}`)],
+    ...view.tunnels.map(forwarding),
+    [dim(figuresLine(view))],
+    [],
+  ]
+}
+
+function tinyHead(view: View): Row[] {
+  return [[statePart(view)], ...view.tunnels.map(({ url }): Row => [{ text: url, color: 'cyan' }])]
+}
+
+function labelled(label: string, ...parts: Row): Row {
+  return [{ text: label.padEnd(LABEL_COLUMNS) }, ...parts]
+}
+
+/** Of several tunnels each tells of itself what is not well. */
+function forwarding({ url, target, state, detail }: TunnelView, _at: number, all: TunnelView[]): Row {
+  const where: Part = { text: url, color: 'cyan' }
+  if (state === 'online' || all.length === 1) return [where, { text: ` -> ${target}` }]
+  return [where, { text: ` ${stateOf(state, detail)}`, color: colorOf(state) }]
+}
+
+function colorOf(state: TunnelView['state']): Color {
+  return state === 'online' ? 'green' : state === 'lost' ? 'yellow' : 'red'
+}
+
+/** Of one tunnel its state, of several how many are well. */
+function statePart({ tunnels }: View): Part {
+  const worst = ['ended', 'lost', 'online'].find((state) => tunnels.some((tunnel) => tunnel.state === state))
+  const color = colorOf((worst ?? 'online') as TunnelView['state'])
+  const [first, ...others] = tunnels
+  if (first === undefined) return { text: '' }
+  if (others.length === 0) return { text: stateOf(first.state, first.detail), color }
+  const online = tunnels.filter(({ state }) => state === 'online').length
+  return { text: online === tunnels.length ? 'online' : `${online} of ${tunnels.length} online`, color }
+}
+
+function stateOf(state: TunnelView['state'], detail: string): string {
+  return state === 'online' ? 'online' : state === 'lost' ? `reconnecting ${detail}` : `ended: ${detail}`
+}
+
+function latency({ tunnels }: View): string {
+  const known = tunnels.filter(({ latencyMs, state }) => latencyMs > 0 && state === 'online')
+  return known.map(({ latencyMs }) => saidMs(latencyMs)).join(', ') || '-'
+}
+
+/** The titles and values of all figures: connections in all and open, then times as ngrok names them. */
+function figuresOf({ tunnels, times }: View): [title: string, value: string][] {
+  const sum = (key: 'total' | 'open') => String(tunnels.reduce((sum, tunnel) => sum + tunnel[key], 0))
+  const said = (ms: number | undefined) => (ms === undefined ? '-' : saidMs(ms))
+  const { rt1, rt5, p50, p90 } = times
+  return [
+    ['ttl', sum('total')],
+    ['opn', sum('open')],
+    ['rt1', said(rt1)],
+    ['rt5', said(rt5)],
+    ['p50', said(p50)],
+    ['p90', said(p90)],
+  ]
+}
+
+function figures(view: View, columns: number): Row[] {
+  const all = figuresOf(view)
+  if (columns < LABEL_COLUMNS + all.length * FIGURE_COLUMNS) return [[dim(figuresLine(view))]]
+  const inColumns = (texts: string[]) => texts.map((text) => text.padEnd(FIGURE_COLUMNS)).join('')
+  return [
+    labelled('Connections', dim(inColumns(all.map(([title]) => title)))),
+    labelled('', { text: inColumns(all.map(([, value]) => value)) }),
+  ]
+}
+
+function figuresLine(view: View): string {
+  return figuresOf(view)
+    .map(([title, value]) => `${title} ${value}`)
+    .join('  ')
+}
+
+function entryRow(entry: Entry, view: View, columns: number): Row {
+  if ('line' in entry)
+    return [dim(`${saidTime(entry.at)} `), { text: printable(entry.line), color: 'yellow' }]
+  const { record, name } = entry
+  const { method, status, durationMs, answerBytes } = record
+  const time = columns < 40 ? '' : `${saidTime(record.at)} `
+  const label = view.tunnels.length > 1 && columns >= 60 ? `${padTo(printable(name), 10)} ` : ''
+  const verb = `${padTo(printable(method), columns < 40 ? 4 : 7)} `
+  const bytes = columns < 70 ? '' : saidBytes(answerBytes).padStart(9)
+  const took = columns < 50 ? '' : saidMs(durationMs).padStart(9)
+  const room = columns - time.length - label.length - verb.length - 4 - took.length - bytes.length
+  return [
+    dim(time + label),
+    { text: verb },
+    { text: padTo(printable(record.path), Math.max(1, room)) },
+    { text: ` ${status ?? '---'}`, color: statusColor(status) },
+    dim(took + bytes),
+  ]
+}
+
+function statusColor(status: number | undefined): Color | undefined {
+  if (status === undefined || status >= 500) return 'red'
+  return status >= 400 ? 'yellow' : status >= 300 ? 'cyan' : 'green'
+}
+
+function bold(text: string): Part {
+  return { text, color: 'bold' }
+}
+
+function dim(text: string): Part {
+  return { text, color: 'dim' }
+}
+
+function fit(row: Row, columns: number): Row {
+  let left = columns
+  return row.map(({ text, color }) => {
+    const cut = cutTo(text, Math.max(0, left))
+    left -= widthOf(cut)
+    return { text: cut, color }
+  })
+}
