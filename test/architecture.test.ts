@@ -25,7 +25,7 @@ function resolve(from: string, to: string): string {
 const layers: [pattern: RegExp, layer: number][] = [
   [/^groktunnel\.ts$/, 0],
   [
-    /^lib\/(admission|announce|arrivals|background|command|connect-proxy|deliver|demo|detach|detached|drain|heartbeat|landing|log|names|outbound|proxies|reconnect|registrar|registrations|secured|state-file|tap|tls|together|tokens|tunnel)\.ts$/,
+    /^lib\/(admission|announce|arrivals|background|command|connect-proxy|deliver|deliver\/requests|demo|detach|detached|drain|heartbeat|landing|log|names|outbound|proxies|reconnect|registrar|registrations|secured|state-file|tap|tls|together|tokens|tunnel)\.ts$/,
     1,
   ],
   [/^(vhost\.ts|lib\/(visit|visitor|mux|hello)\.ts)$/, 2],

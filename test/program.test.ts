@@ -176,7 +176,8 @@ test('a server whose session turns to garbage is a line of why, and the client r
     const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: yamux\r\n'
     socket.once('data', () => socket.end(`${head}X-Public-Host: a.localhost\r\n\r\nthis is not yamux`))
   })
-  const client = await startClientOf(t, stranger.port, { argv: [3000] })
+  const app = await httpApp(t, (_, response) => response.end())
+  const client = await startClientOf(t, stranger.port, { argv: [app.port] })
   await client.said(/redialling\n/, 3)
   client.child.kill('SIGTERM')
   assert.equal(await client.ended(), 0)
@@ -185,7 +186,7 @@ test('a server whose session turns to garbage is a line of why, and the client r
     'http://a\\.localhost is lost \\(expected yamux version 0, got 116\\); redialling\n',
     'http://a\\.localhost is back after \\d\\.\\d s\n',
   ]
-  const lines = `port 3000 http available at:\n${lost}(${back}${lost})+(${back})?`
+  const lines = `port ${app.port} http available at:\n${lost}(${back}${lost})+(${back})?`
   assert.match(client.stderr, new RegExp(`^${lines}$`))
 })
 
