@@ -68,7 +68,8 @@ export function tellerOf(options: TellOptions): Teller {
       const all = tunnels.map((tunnel, at) => announced(tunnel, targets[at]?.local ?? ''))
       behind?.ready(all.map(placeOf), graceMs)
       announce(all, behind === undefined ? { ...options, isShared: command !== undefined } : {})
-      for (const absent of absences) void absent.then((error) => error && say(`${error.message} The tunnel waits for it.`))
+      for (const absent of absences)
+        void absent.then((error) => error && say(`${error.message} The tunnel waits for it.`))
     },
   }
 }

@@ -142,6 +142,11 @@ function overheard({ headers }: IncomingMessage, body: string): TunnelError | un
   const words = body.slice(body.indexOf(':') + 1).trim()
   if (code === 'bad-request' && words.includes('https'))
     return new TunnelError('not-groktunnel', `${words}; give -h https://… or --tls`)
+  if (code === 'no-such-tunnel')
+    return new TunnelError(
+      'not-groktunnel',
+      `the server has another name (${words}); give -h as it says it is ready`,
+    )
   return isErrorCode(code) ? new TunnelError(code, words) : undefined
 }
 

@@ -65,11 +65,12 @@ const settings = namesOf((row) => row.isRequest !== true && row.perTunnel !== tr
 
 /** Reads the command line and all that counts beside it. Throws `usage`. */
 export function parseOptions(argv: readonly string[], surroundings: Surroundings = {}): Options {
-  const { env = process.env, folder = process.cwd() } = surroundings
+  const { env = process.env } = surroundings
   const words = readWords(argv)
   const request = requestIn(words)
   // A broken config file must not keep anyone from --help.
   if (request !== undefined) return { ...optionsFrom(merge([words.flags])), ...stateOf(env), ...request }
+  const { folder = workingFolder() } = surroundings
   const layers = [words.flags, readEnvironment(env)] as const
   const config = readConfig(settle(['config'], merge(layers)).configFile, folder)
   const targets = readTargets(words.plain, { layers, config, folder })
@@ -77,8 +78,18 @@ export function parseOptions(argv: readonly string[], surroundings: Surroundings
   const side = settle(['demo'], all).demo ? undefined : targets.length > 0 ? 'client' : 'server'
   if (side !== undefined) checkSide(words, side)
   const options = optionsFrom(ofSide(all, side))
+  if (side === 'client' && options.port === 0)
+    throw usage('expected --port to be the server’s, got 0; see its ready line')
   const state = stateOf(env, side === 'server' ? options : undefined)
   return { ...options, ...state, ...partsOf(words, config), targets }
+}
+
+function workingFolder(): string {
+  try {
+    return process.cwd()
+  } catch {
+    throw usage('expected a working folder, got one that was removed; go to another')
+  }
 }
 
 function partsOf({ command }: Words, config: Config | undefined): Pick<Options, 'command' | 'configFile'> {
@@ -94,6 +105,10 @@ function checkSide({ flags, command }: Words, side: Side): void {
     )
   if (strange !== undefined)
     throw usage(`--${strange} is an option of the client, which needs ${TARGET}; such as: groktunnel 3000`)
+  if (command !== undefined && flags.texts.get('detach')?.at(-1) === 'true')
+    throw usage(
+      'expected --detach or a command after --, got both: the command ends with the client; leave one out',
+    )
   if (command !== undefined && side === 'server')
     throw usage(
       `a command after -- is for the client, which needs ${TARGET}; such as: groktunnel 3000 -- npm test`,

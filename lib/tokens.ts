@@ -54,7 +54,9 @@ export function tokens({ token, tokenFile, tokensFile }: TokenOptions): Tokens {
   const load = () =>
     known([
       ...given,
-      ...(tokenFile === undefined ? [] : [entryOf(readText(tokenFile).trim(), shown(tokenFile))]),
+      ...(tokenFile === undefined
+        ? []
+        : [entryOf(readText(tokenFile, 'token-file').trim(), shown(tokenFile))]),
       ...(tokensFile === undefined ? [] : readEntries(tokensFile)),
     ])
   let holders = load()
@@ -72,7 +74,9 @@ export function tokens({ token, tokenFile, tokensFile }: TokenOptions): Tokens {
 export function readToken({ token, tokenFile }: TokenOptions): string | undefined {
   refuseTwo(token, tokenFile)
   if (token !== undefined) return checkToken(token, GIVEN)
-  return tokenFile === undefined ? undefined : checkToken(readText(tokenFile).trim(), shown(tokenFile))
+  return tokenFile === undefined
+    ? undefined
+    : checkToken(readText(tokenFile, 'token-file').trim(), shown(tokenFile))
 }
 
 function refuseTwo(token: string | undefined, tokenFile: string | undefined): void {

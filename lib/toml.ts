@@ -10,11 +10,12 @@ export function parseToml(text: string, where: string): Table {
     // Names as they come are slices, and would keep the whole text in memory, with the secrets in it.
     return structuredClone(parse(text))
   } catch (error) {
-    // Its message shows the lines around, and with them the secrets.
-    const { line, column } = error as TomlError
+    // Its message goes on with the lines around, and with them the secrets.
+    const { line, column, message } = error as TomlError
+    const mistake = /^Invalid TOML document: ([a-z :,-]+)\n/.exec(message)?.[1] ?? 'a mistake'
     throw new TunnelError(
       'usage',
-      `expected TOML in ${where}, got a mistake at line ${line}, column ${column}`,
+      `expected TOML in ${where}, got at line ${line}, column ${column}: ${mistake}; see https://toml.io`,
     )
   }
 }

@@ -198,7 +198,10 @@ test('options that are not for one tunnel are refused in its table, all of them'
 })
 
 const mistakes: [toml: string, message: string | RegExp][] = [
-  ['host = ', /^expected TOML in "groktunnel\.toml", got a mistake at line 1, column \d+$/],
+  [
+    'host = ',
+    /^expected TOML in "groktunnel\.toml", got at line 1, column \d+: [a-z ]+; see https:\/\/toml\.io$/,
+  ],
   ['hsot = "a"', 'unknown key in groktunnel.toml: hsot; did you mean host?'],
   ['tokenFile = "a"', 'unknown key in groktunnel.toml: tokenFile; did you mean token-file?'],
   ['[server]', 'unknown key in groktunnel.toml: server; see groktunnel --help'],
@@ -259,10 +262,13 @@ test('a tunnel that is not in the file is answered with the nearest, and one wit
 test('a file that is named must be there, and be one', (t) => {
   const folder = folderWith(t, '', 'other.toml')
   const none = errorOf(() => parse(folder, '--config', 'none.toml'))
-  assert.equal(none, `expected a file to read at "${join(folder, 'none.toml')}", got ENOENT`)
+  assert.equal(
+    none,
+    `expected to read the config file at "${join(folder, 'none.toml')}", got ENOENT; check the path and its rights`,
+  )
   mkdirSync(join(folder, 'groktunnel.toml'))
   assert.match(
     errorOf(() => parse(folder)),
-    /groktunnel\.toml", got EISDIR$/,
+    /groktunnel\.toml", got EISDIR; /,
   )
 })

@@ -49,8 +49,9 @@ test('values follow as a word, after =, or, for a letter, at once', () => {
   for (const text of ['--subdomain a', '--subdomain=a', '-s a', '-s=a', '-sa'])
     assert.equal(line(`${text} 3000`).targets[0]?.options.subdomain, 'a', text)
   assert.equal(line('-p1').port, 1)
-  assert.equal(line('--subdomain=-a 3000').targets[0]?.options.subdomain, '-a')
-  assert.deepEqual(parse('3000', '--header=X-A: a=b\nX-B: c').header, ['X-A: a=b', 'X-B: c'])
+  assert.deepEqual(line('--header=-a:b 3000').targets[0]?.options.header, ['-a:b'])
+  assert.deepEqual(parse('3000', '--header=X-A: a=b\nX-B: c').header, ['X-A: a=b\nX-B: c'])
+  assert.equal(line('-s ABC 3000').targets[0]?.options.subdomain, 'abc')
   assert.equal(parse('3000', '-s', 'true', '--proxy', 'false').proxy, 'false')
 })
 
@@ -341,8 +342,21 @@ const mistakes: [words: string, message: string | RegExp][] = [
   ['-p 1 --port 2', 'expected --port once, got it 2 times'],
   ['-p 65536', 'expected --port to be a number from 0 to 65535, got "65536"'],
   ['-h a:65536', 'expected --host to be a number from 0 to 65535, got "65536"'],
-  ['-h a..b', 'expected --host to be a host name such as lvh.me, got "a..b"'],
-  ['-h https://a/b', 'expected --host to be a host name such as lvh.me, got "https://a/b"'],
+  [
+    '-s a_b 3000',
+    'expected --subdomain to be a name of 1 to 63 letters a-z, digits and inner hyphens, got "a_b"',
+  ],
+  ['a=1 A=2', 'expected a name for each target, got a for several; write web=3000 api=8080'],
+  ['-p 0 3000', 'expected --port to be the server’s, got 0; see its ready line'],
+  [
+    '--detach 3000 -- ls',
+    'expected --detach or a command after --, got both: the command ends with the client; leave one out',
+  ],
+  ['-h a..b', 'expected --host to be a host name such as lvh.me, or a URL without a path, got "a..b"'],
+  [
+    '-h https://a/b',
+    'expected --host to be a host name such as lvh.me, or a URL without a path, got "https://a/b"',
+  ],
   ['--max-tunnels 0', 'expected --max-tunnels to be a number from 1 on, got "0"'],
   ['--hold 3d', 'expected --hold to be a time from 0 to 500h such as 3, 500ms, 3s or 1m, got "3d"'],
   ['--hold 501h', /^expected --hold to be a time from 0 to 500h .* got "501h"$/],
@@ -353,7 +367,10 @@ const mistakes: [words: string, message: string | RegExp][] = [
     '3000 --basic-auth a:b --basic-auth-file f',
     'expected --basic-auth or --basic-auth-file, got both; leave one out',
   ],
-  ['3000 --basic-auth-file /nowhere', 'expected a file to read at "/nowhere", got ENOENT'],
+  [
+    '3000 --basic-auth-file /nowhere',
+    'expected to read basic-auth-file at "/nowhere", got ENOENT; check the path and its rights',
+  ],
   [
     '3000 --cert c',
     '--cert is an option of the server, which is started without a local service; see groktunnel --help server',

@@ -13,7 +13,7 @@ export function completionScript(shell: Shell): string {
 }
 
 const all = namesOf(() => true)
-const TUNNELS = `sed -n 's/^ *\\[tunnels\\.\\([A-Za-z0-9_-]*\\)\\].*/\\1/p' groktunnel.toml 2>/dev/null`
+const TUNNELS = `sed -n 's/^ *\\[ *tunnels\\. *"*\\([A-Za-z0-9_-]*\\)"* *\\].*/\\1/p' groktunnel.toml 2>/dev/null`
 
 /** As it is written to have an effect: a switch that is on is there to be switched off. */
 function flagOf(name: Name): string {
@@ -120,6 +120,6 @@ function fish(): string {
 ${lines.join('\n')}
 complete -c groktunnel -n 'not __fish_seen_subcommand_from start' -a start -d 'tunnels of groktunnel.toml'
 complete -c groktunnel -n 'not __fish_seen_subcommand_from start' -a '(__fish_complete_directories)'
-complete -c groktunnel -n '__fish_seen_subcommand_from start; or __fish_contains_opt stop' -a "(${TUNNELS})"
+complete -c groktunnel -n '__fish_seen_subcommand_from start; or __fish_contains_opt stop' -a '(${TUNNELS.replaceAll("'", "\\'")})'
 `
 }

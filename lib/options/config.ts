@@ -35,7 +35,11 @@ const settings = namesOf((row) => row.isRequest !== true)
 export function readConfig(file: string | undefined, folder: string): Config | undefined {
   const path = resolve(folder, file ?? USUAL)
   if (file === undefined && !existsSync(path)) return undefined
-  return configOf(parseToml(readText(path), shown(file ?? USUAL)), file ?? USUAL, dirname(path))
+  return configOf(
+    parseToml(readText(path, 'the config file'), shown(file ?? USUAL)),
+    file ?? USUAL,
+    dirname(path),
+  )
 }
 
 function configOf({ tunnels = {}, ...options }: Table, file: string, folder: string): Config {
@@ -59,12 +63,12 @@ function tunnelOf(name: string, value: unknown, { where: file, folder }: Place):
   const where = `[tunnels.${name}] of ${file}`
   if (!isTable(value)) throw usage(`expected a table ${where}, got ${kindOf(value)}`)
   const { local, ...options } = value
+  const known = [...namesOf((row) => row.perTunnel === true), 'local']
+  const layer = layerOf(options, { where, folder, known })
   if (typeof local !== 'number' && typeof local !== 'string')
     throw usage(
       `expected local = 3000, or such, in ${where}, got ${local === undefined ? 'none' : kindOf(local)}`,
     )
-  const known = [...namesOf((row) => row.perTunnel === true), 'local']
-  const layer = layerOf(options, { where, folder, known })
   if (!layer.texts.has('subdomain')) layer.texts.set('subdomain', [name])
   return { local: fromFolder(String(local), folder), layer }
 }
@@ -89,7 +93,7 @@ function misplaced(key: string, { where, known }: Place): Error {
   const isFlag = rows.get(key)?.isRequest === true || key === 'config'
   if (isFlag) return usage(`expected --${key} on the command line, got ${key} in ${where}; take it out`)
   if (rows.has(key)) return usage(`expected ${key} at the top of the file, got it in ${where}`)
-  return unknown(`key in ${where}:`, key, known)
+  return unknown(`key in ${where}:`, key, [...known, ...settings])
 }
 
 function textsOf(

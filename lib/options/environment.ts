@@ -28,7 +28,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Layer {
     if (name === undefined) throw strange(variable, [...names.keys()])
     texts.set(name, [text])
   }
-  return { texts, called: (name) => called.get(name) ?? name }
+  return { texts, called: (name) => called.get(name) ?? name, isVariables: true }
 }
 
 function strange(variable: string, known: readonly string[]): Error {

@@ -14,6 +14,8 @@ export interface Layer {
   texts: Map<Name | Secret, string[]>
   /** An option as it is called there, for messages. */
   called: (name: Name | Secret) => string
+  /** These are variables: of what else is repeated they may have several, a line each. */
+  isVariables?: true
 }
 
 /** What counts of an option. */
@@ -85,8 +87,10 @@ function parsed(row: Row, text: string, where: string): unknown {
   return row.parse === undefined ? text : row.parse(text, where)
 }
 
-function listOf(row: Row, separator: string, { texts, where }: Given): unknown[] {
-  const parts = texts.flatMap((text) => text.split(separator)).map((part) => part.trim())
+function listOf(row: Row, separator: string, { texts, where, layer }: Given): unknown[] {
+  const isWhole = separator === '\n' && layer.isVariables !== true
+  const pieces = isWhole ? texts : texts.flatMap((text) => text.split(separator))
+  const parts = pieces.map((part) => part.trim())
   const items = parts.filter((part) => part !== '')
   // An allow-list of nothing but commas comes from a variable that was not set, and would let everyone in.
   if (items.length === 0 && texts.length > 0) throw usage(`expected ${row.value} for ${where}, got no value`)

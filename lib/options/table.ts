@@ -2,7 +2,7 @@
  * The one table of options. Flags, environment variables, keys of the config file, --help, the README's table, completion
  * and the type of what comes out are all made from it; whoever adds an option adds a row.
  */
-import { count, oneOf, type Parse, port, server, time } from './values.ts'
+import { count, label, oneOf, type Parse, port, server, time } from './values.ts'
 
 export type Side = 'client' | 'server'
 
@@ -48,7 +48,14 @@ export const table = {
     default: '9999',
     help: 'its port',
   },
-  subdomain: { short: 's', side: 'client', value: 'NAME', perTunnel: true, help: 'the name to ask for' },
+  subdomain: {
+    short: 's',
+    side: 'client',
+    value: 'NAME',
+    parse: label,
+    perTunnel: true,
+    help: 'the name to ask for',
+  },
   'host-header': {
     side: 'client',
     value: 'MODE',

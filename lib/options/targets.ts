@@ -44,7 +44,9 @@ export function readTargets(words: readonly string[], place: Place): TunnelPlan[
 /** The options of a tunnel for which these were given. Throws `usage`. */
 export function tunnelOptions(given: AllGiven): TunnelOptions {
   const { basicAuthFile, ...options } = settle(perTunnel, given)
-  return basicAuthFile === undefined ? options : { ...options, basicAuth: readText(basicAuthFile).trim() }
+  return basicAuthFile === undefined
+    ? options
+    : { ...options, basicAuth: readText(basicAuthFile, 'basic-auth-file').trim() }
 }
 
 interface Draft {
@@ -79,7 +81,11 @@ function mistaken(word: string, local: string, { config, folder }: Place): Error
 }
 
 function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+  try {
+    return statSync(path).isDirectory()
+  } catch {
+    return false
+  }
 }
 
 /** Those of the config file that are named, or all. */
@@ -98,7 +104,7 @@ function draftsOf(names: readonly string[], { layers, config }: Place): Draft[] 
 
 /** No two may ask for one name; and none that was given may go unheard. */
 function checkNames(drafts: readonly Draft[], flags: Layer): void {
-  const names = drafts.flatMap(({ given }) => given.get('subdomain')?.texts.at(-1) ?? [])
+  const names = drafts.flatMap(({ given }) => given.get('subdomain')?.texts.at(-1)?.toLowerCase() ?? [])
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined)
     throw usage(`expected a name for each target, got ${quoted(twice)} for several; write web=3000 api=8080`)

@@ -10,6 +10,12 @@ export function port(text: string, where: string): number {
   throw bad(where, 'a number from 0 to 65535', text)
 }
 
+/** A name for a tunnel, in lower case: one label of a host name (RFC 1123 section 2.1). */
+export function label(text: string, where: string): string {
+  if (/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(text)) return text.toLowerCase()
+  throw bad(where, 'a name of 1 to 63 letters a-z, digits and inner hyphens', text)
+}
+
 export function count(text: string, where: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
   throw bad(where, 'a number from 1 on', text)
@@ -57,7 +63,7 @@ export function server(text: string, where: string): Server {
   const [, scheme, name = '', own] = /^(?:(https?):\/\/)?(.*?)(?::(\d+))?\/?$/is.exec(text) ?? []
   const host = name.toLowerCase().replace(/\.$/, '')
   if (host.length > 253 || !/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(host) || host.includes('..'))
-    throw bad(where, 'a host name such as lvh.me', text)
+    throw bad(where, 'a host name such as lvh.me, or a URL without a path', text)
   if (scheme === undefined) return { host, ...(own !== undefined && { port: own }) }
   const tls = scheme.toLowerCase() === 'https'
   return { host, tls, port: own ?? (tls ? '443' : '80') }

@@ -31,7 +31,7 @@ export function readWords(argv: readonly string[]): Words {
 }
 
 function commandOf(words: string[]): string[] {
-  if (words.length > 0) return words
+  if (words[0] !== undefined && words[0] !== '') return words
   throw usage('expected a command after --, got none; such as: groktunnel 3000 -- npm test')
 }
 

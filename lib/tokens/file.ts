@@ -27,7 +27,7 @@ const KEYS = ['token', 'sha256', 'names', 'max-tunnels', 'max-connections']
 
 /** The holders in a file. Throws `usage`: what was expected, what came, in which file and entry. */
 export function readEntries(file: string): Entry[] {
-  const tables = Object.entries(parseToml(readText(file), shown(file)))
+  const tables = Object.entries(parseToml(readText(file, 'tokens'), shown(file)))
   if (tables.length === 0) throw usage('a table such as [alice]', shown(file), 'an empty file')
   return tables.map(([name, value]) => entryOf(name, value, file))
 }

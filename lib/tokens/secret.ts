@@ -6,13 +6,16 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { codeOf, TunnelError } from '../errors.ts'
 
-/** A whole file as text, without its BOM. Throws `usage` where it cannot be read or is not UTF-8. */
-export function readText(file: string): string {
+/** A whole file as text, without its BOM; `what` names it. Throws `usage` where it cannot be read or is not UTF-8. */
+export function readText(file: string, what: string): string {
   let bytes
   try {
     bytes = readFileSync(file)
   } catch (error) {
-    throw new TunnelError('usage', `expected a file to read at ${shown(file)}, got ${codeOf(error)}`)
+    throw new TunnelError(
+      'usage',
+      `expected to read ${what} at ${shown(file)}, got ${codeOf(error)}; check the path and its rights`,
+    )
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
