@@ -14,6 +14,9 @@ import type { RequestHead } from './http/request.ts'
 /** Requests of one channel that wait for their answers; a peer that sends more is not followed further. */
 const MAX_PENDING = 100
 
+/** What the readers may keep of the last head: it is a view of the read that it came in, and keeps all of that alive. */
+const KEPT_BYTES = 8192
+
 /** `onRequest` is told of the requests of each channel that goes to `deliver`, a moment after. It may throw. */
 export function tap(
   deliver: Deliver,
@@ -102,15 +105,19 @@ class Tap {
     for (let at = 0; (at < bytes.length || reader.event === 'head') && this.#isReadingRequests;) {
       const used = reader.read(bytes, at)
       at += used
-      if (reader.event === 'head' && reader.head !== undefined) this.#onHead(reader.head)
-      else if (this.#asking !== undefined && reader.event !== 'more') this.#asking.requestBytes += used
+      if (reader.event === 'head' && reader.head !== undefined) {
+        this.#onHead(reader.head)
+        lighten(reader)
+      } else if (this.#asking !== undefined && reader.event !== 'more') this.#asking.requestBytes += used
     }
   }
 
-  #onHead({ method, target }: RequestHead): void {
+  #onHead({ method, target, raw }: RequestHead): void {
     if (this.#pending.length === MAX_PENDING) return this.#ignoreRequests()
     const counts = { status: undefined, durationMs: 0, requestBytes: 0, answerBytes: 0 }
-    this.#asking = { at: new Date(), startedAt: this.#now(), method, path: target, ...counts }
+    // A part of a long text keeps all of it.
+    const path = raw.length > KEPT_BYTES ? Buffer.from(target, 'latin1').toString('latin1') : target
+    this.#asking = { at: new Date(), startedAt: this.#now(), method, path, ...counts }
     this.#pending.push(this.#asking)
   }
 
@@ -132,6 +139,7 @@ class Tap {
       if (reader.event === 'head') {
         if (status === 101) return this.#onUpgrade(exchange)
         if (status >= 200) exchange.status = status
+        lighten(reader)
       } else if (exchange.status !== undefined && reader.event !== 'more') {
         exchange.answerBytes += used
         if (reader.event === 'end') this.#onAnswered(exchange)
@@ -161,4 +169,12 @@ class Tap {
     const channel = this.#channel.off('received', this.#onReceived).off('sent', this.#onSent)
     channel.off('finish', this.#onEnd).off('close', this.#onEnd)
   }
+}
+
+/** Keeps the last head, which often comes again, only where that is little. */
+function lighten(reader: { head: { raw: Buffer } | undefined }): void {
+  const { head } = reader
+  if (head === undefined || head.raw.buffer.byteLength <= KEPT_BYTES) return
+  if (head.raw.length * 2 > KEPT_BYTES) reader.head = undefined
+  else head.raw = Buffer.from(head.raw)
 }

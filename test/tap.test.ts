@@ -10,7 +10,7 @@ import type { Deliver, RequestRecord, Tunnel, TunnelEvents } from '../lib/api.ts
 import { cut } from '../lib/ending.ts'
 import { Session } from '../lib/mux.ts'
 import { count, tap, watched } from '../lib/tap.ts'
-import { event, tcpPair } from './attacker.ts'
+import { collectGarbage, event, tcpPair } from './attacker.ts'
 import { bodyOf, hashOf, hashOfBody, tcpApp, until } from './helpers.ts'
 
 interface Tapped {
@@ -327,6 +327,58 @@ test('a reset by the visitor reaches the local service as one', async (t) => {
   const [error] = (await failed) as [NodeJS.ErrnoException]
   assert.equal(error.code, 'ECONNRESET')
   await until(() => records.length === 1, 'a record')
+})
+
+test('what it has given up, or seen to its end, it no longer listens to', async (t) => {
+  const ends: [sent: string, answer: string, left: number][] = [
+    [get('/'), ok('kept alive'), 1],
+    ['no HTTP\r\n\r\n', 'nor this', 0],
+    [get('/upgraded'), 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\nraw', 0],
+    [get('/'), 'no HTTP\r\n', 0],
+    ['\r\n\r\n', ok('to nothing'), 0],
+  ]
+  for (const [sent, answer, left] of ends) {
+    const channels: Duplex[] = []
+    const deliver: Deliver = (channel) => {
+      channels.push(channel.on('error', () => undefined))
+      channel.once('data', () => channel.write(answer))
+    }
+    const { visit } = await tapped(t, deliver)
+    const { channel, text } = await visit()
+    channel.write(sent)
+    await until(() => text() === answer, 'the answer')
+    const counts = ['received', 'sent', 'finish'].map((event) => channels[0]?.listenerCount(event))
+    assert.deepEqual(counts, [left, left, left], sent)
+    channel.destroy()
+    await until(() => channels[0]?.closed === true, 'the end')
+    assert.deepEqual(
+      ['received', 'sent', 'finish', 'close'].map((event) => channels[0]?.listenerCount(event)),
+      [0, 0, 0, 0],
+    )
+  }
+})
+
+test('what it keeps of idle channels is little, whatever passed through them', async (t) => {
+  const app = await tcpApp(t, (socket) => {
+    socket.on('data', () => socket.write(ok('x'.repeat(200_000))))
+  })
+  const { records, visit } = await tapped(t, joinTo(app))
+  const held = () => {
+    collectGarbage()
+    return process.memoryUsage().arrayBuffers
+  }
+  const oneMore = async () => {
+    const before = records.length
+    const { channel } = await visit()
+    channel.removeAllListeners('data').resume()
+    channel.write(`POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 50000\r\n\r\n${'x'.repeat(50_000)}`)
+    await until(() => records.length > before, 'a record')
+  }
+  await oneMore()
+  const before = held()
+  for (let i = 0; i < 50; i++) await oneMore()
+  const perChannel = (held() - before) / 50
+  assert.ok(perChannel < 16_000, `${perChannel} bytes a channel`)
 })
 
 test('what a listener throws meets neither the channel nor the session', async (t) => {
