@@ -8,31 +8,74 @@ import { asTunnelError, type TunnelError } from './errors.ts'
 import { print, printLine, printUrl } from './process.ts'
 import { printable, saidBytes, saidMs, saidTime } from './text.ts'
 
-/** What --json tells of; each has the time, and but for `error` the URL of its tunnel. */
+/** What --json tells of, each with the time: a client of its tunnels by their URLs, a server of sessions by their hosts. */
 export type LogEvent =
   | { event: 'url'; url: string; target: string }
   | { event: 'lost'; url: string; code: string; message: string }
   | { event: 'back'; url: string; awayMs: number }
   | ({ event: 'request'; url: string; status: number | null } & Omit<RequestRecord, 'at' | 'status'>)
   | { event: 'closed'; url: string }
+  | { event: 'ready'; url: string }
+  | { event: 'start'; host: string }
+  | { event: 'end'; host: string; code?: string; message?: string; latencyMs?: number }
+  | { event: 'fault'; code: string; message: string }
   | { event: 'error'; code: string; message: string; exitCode: number }
 
+export interface ServerLogOptions {
+  host: string
+  bind: string
+  /** events on stdout instead of lines */
+  json?: boolean
+  /** faults, and nothing else */
+  quiet?: boolean
+}
+
 /** Tells of a server's sessions and faults from now on. */
-export function logServer(server: Server, { host, bind }: { host: string; bind: string }): void {
+export function logServer(server: Server, options: ServerLogOptions): void {
+  if (options.json === true) return logServerEvents(server)
+  if (options.quiet !== true) logSessions(server, options)
+  server.on('fault', (error) => printLine(`fault: ${error.message}${causeOf(error)}`))
+}
+
+function logSessions(server: Server, { host, bind }: ServerLogOptions): void {
   printLine(`groktunnel server [${host}] ready at ${server.url}`)
   if (server.isOpen && !isLoopback(bind)) {
     printLine('no token is asked for: whoever reaches this port can open a tunnel; see --tokens')
   }
-  const latencies = new Map<string, number>()
-  server.on('latency', (publicHost, ms) => latencies.set(publicHost, ms))
+  const latencyOf = latencies(server)
   server.on('start', (publicHost) => printLine(`${publicHost}: start session`))
   server.on('end', (publicHost, error) => {
-    const ms = latencies.get(publicHost)
-    latencies.delete(publicHost)
+    const ms = latencyOf(publicHost)
     const facts = [...(error ? [error.message] : []), ...(ms === undefined ? [] : [away(ms)])]
     printLine(`${publicHost}: end session${facts.length === 0 ? '' : ` (${facts.join('; ')})`}`)
   })
-  server.on('fault', (error) => printLine(`fault: ${error.message}${causeOf(error)}`))
+}
+
+function logServerEvents(server: Server): void {
+  const latencyOf = latencies(server)
+  tell({ event: 'ready', url: server.url })
+  server.on('start', (host) => tell({ event: 'start', host }))
+  server.on('end', (host, error) => {
+    const latencyMs = latencyOf(host)
+    tell({
+      event: 'end',
+      host,
+      ...(error && { code: error.code, message: error.message }),
+      ...(latencyMs !== undefined && { latencyMs }),
+    })
+  })
+  server.on('fault', ({ code, message }) => tell({ event: 'fault', code, message }))
+}
+
+/** Returns what tells how far a client was when last asked, and forgets it. */
+function latencies(server: Server): (publicHost: string) => number | undefined {
+  const known = new Map<string, number>()
+  server.on('latency', (publicHost, ms) => known.set(publicHost, ms))
+  return (publicHost) => {
+    const ms = known.get(publicHost)
+    known.delete(publicHost)
+    return ms
+  }
 }
 
 /** Tells of a tunnel that ended while others go on. */
@@ -68,7 +111,6 @@ export function requestLine(record: RequestRecord, name = ''): string {
 /** Prints, as JSON on stdout, where a tunnel is and whatever becomes of it, until it is closed. */
 export function logEvents(tunnel: Tunnel, target: string): void {
   const { url } = tunnel
-  const tell = (event: LogEvent, at?: Date) => print(`${jsonLine(event, at)}\n`)
   tell({ event: 'url', url, target })
   tunnel.on('lost', ({ code, message }) => tell({ event: 'lost', url, code, message }))
   tunnel.on('back', (awayMs) => tell({ event: 'back', url, awayMs }))
@@ -82,7 +124,11 @@ export function logEvents(tunnel: Tunnel, target: string): void {
 /** Prints, as JSON on stdout, why the program ends or what it cannot do. */
 export function logError(error: unknown): void {
   const { code, message, exitCode }: TunnelError = asTunnelError(error)
-  print(`${jsonLine({ event: 'error', code, message, exitCode })}\n`)
+  tell({ event: 'error', code, message, exitCode })
+}
+
+function tell(event: LogEvent, at?: Date): void {
+  print(`${jsonLine(event, at)}\n`)
 }
 
 /** An event as one line of JSON, in which no character can move a cursor. */
