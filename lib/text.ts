@@ -29,16 +29,35 @@ export function widthOf(text: string): number {
   return width
 }
 
+/** As much of a text as so many columns have room for. */
+function startOf(text: string, columns: number): string {
+  let [start, width] = ['', 0]
+  for (const character of text) {
+    width += widthOfCharacter(character)
+    if (width > columns) break
+    start += character
+  }
+  return start
+}
+
 /** A text of at most so many columns; where something is left out an ellipsis says so. */
 export function cutTo(text: string, columns: number): string {
   if (widthOf(text) <= columns) return text
-  let [kept, width] = ['', 0]
-  for (const character of text) {
-    width += widthOfCharacter(character)
-    if (width > columns - 1) break
-    kept += character
+  return columns > 0 ? `${startOf(text, columns - 1)}…` : ''
+}
+
+/** A text in rows of at most so many columns, broken between words if it can be; the last of `most` has all the rest. */
+export function wrapTo(text: string, columns: number, most: number): string[] {
+  const rows: string[] = []
+  let rest = text
+  while (rows.length < most - 1 && widthOf(rest) > columns) {
+    const { length } = startOf(rest, columns)
+    const space = rest.lastIndexOf(' ', length)
+    const end = space > 0 ? space : Math.max(1, length)
+    rows.push(rest.slice(0, end))
+    rest = rest.slice(end).trimStart()
   }
-  return columns > 0 ? `${kept}…` : ''
+  return [...rows, rest]
 }
 
 /** A text of just so many columns, filled up with spaces at its end. */

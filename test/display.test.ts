@@ -217,6 +217,50 @@ test('Ctrl-Z gives the terminal back to the shell, and with fg it is right again
   }
 })
 
+test('with fg it has the size that the terminal was given meanwhile', async (t) => {
+  const display = await startDisplay(t, { shell: (command) => command })
+  const { terminal, tell } = display
+  await tell({ order: 'show', tunnels: [web] })
+  await terminal.shows(/Session status/)
+  terminal.order({ type: '\x1a' })
+  await until(() => !terminal.screen.isSecond, 'the shell')
+  terminal.order({ resize: [60, 14] }).order({ type: 'fg\n' })
+  await terminal.shows(/^online +-\nhttp:.*3000\nttl 0/)
+  assertFits(display)
+})
+
+test('what is typed moves nothing, and is gone with the next frame', async (t) => {
+  const { terminal, tell } = await shown(t)
+  await tell({ order: 'request', tunnel: 0, record: { path: '/a' }, times: 20 })
+  await terminal.shows(/200[^\n]*$/)
+  terminal.order({ type: 'ls\n\n' })
+  await until(() => terminal.output.includes('ls\r\n\r\n'), 'the echo')
+  assert.match(terminal.screen.text, /^groktunnel +\(Ctrl\+C to quit\)\n[^]*Requests\n--------\n/)
+  await tell({ order: 'latency', tunnel: 0, ms: 12 })
+  await terminal.shows(/Latency +12 ms/)
+  assert.doesNotMatch(terminal.screen.text, /ls/)
+})
+
+for (const how of ['ends', 'stops'] as const) {
+  test(`a terminal that is behind gets its first screen back when the program ${how}`, async (t) => {
+    const display = await startDisplay(t, { columns: 200, rows: 60, shell: (command) => command })
+    const { terminal, tell } = display
+    await tell({ order: 'show', tunnels: [web] })
+    await terminal.shows(/Session status/)
+    terminal.order({ hold: true })
+    for (let i = 0; i < 60; i++) {
+      await tell({ order: 'request', tunnel: 0, record: { path: `/${i}.${'x'.repeat(150)}` }, times: 60 })
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    terminal.order({ type: how === 'ends' ? '\x03' : '\x1a' })
+    // Time for it to end without waiting for the terminal, were it so minded.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    terminal.order({ hold: false })
+    await until(() => !terminal.screen.isSecond, 'the first screen')
+    assert.ok(terminal.screen.isCursorShown && terminal.screen.wraps)
+  })
+}
+
 test('in the background it leaves the terminal alone', { skip: process.platform !== 'linux' }, async (t) => {
   const { terminal, tell } = await startDisplay(t, { shell: (command) => command })
   const { screen } = terminal
@@ -288,6 +332,40 @@ test('a QR code is shown until somebody has come', async (t) => {
   await tell({ order: 'request', tunnel: 0, record: { path: '/from/a/phone' } })
   await terminal.shows(/\/from\/a\/phone/)
   assert.doesNotMatch(terminal.screen.text, /▀|▄/)
+})
+
+test('beside a QR code lines of the program are shown, and where it has no room more any the usual is', async (t) => {
+  const code = qrCode(web.url) ?? []
+  const { terminal, tell } = await startDisplay(t)
+  await tell({ order: 'show', tunnels: [web], options: { code } })
+  await tell({ order: 'line', text: 'a hint' })
+  await terminal.shows(/[▀▄][^]*\n14:05:00 a hint$/)
+  terminal.order({ resize: [80, 16] })
+  await terminal.shows(/^groktunnel[^]*Session status +online[^]*\n--------\n14:05:00 a hint$/)
+})
+
+test('a long line of the program is shown whole, in rows of its own', async (t) => {
+  const display = await shown(t, { columns: 40 })
+  await display.tell({
+    order: 'line',
+    text: 'the local service seems to refuse the host; try --host-header rewrite',
+  })
+  await display.terminal.shows(
+    /^14:05:00 the local service seems to\n {9}refuse the host; try\n {9}--host-header rewrite$/m,
+  )
+  assertFits(display)
+})
+
+test('of more tunnels than there are rows some are shown, how many more there are, and some requests', async (t) => {
+  const tunnels = Array.from({ length: 30 }, (_, n) => ({ ...api, url: `http://t${n}.lvh.me` }))
+  const display = await shown(t, {}, tunnels)
+  const { terminal, tell } = display
+  await tell({ order: 'lost', tunnel: 29, message: 'gone' })
+  await tell({ order: 'request', tunnel: 29, record: { path: '/seen' } })
+  await terminal.shows(
+    /^29 of 30 online\nhttp:\/\/t0\.[^]*\nhttp:\/\/t17\.\S+\nand 12 more\n14:05:00 api +GET +\/seen/,
+  )
+  assertFits(display)
 })
 
 const coloured = /\x1b\[\d+m/

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { cutTo, padTo, printable, saidBytes, saidMs, widthOf } from '../lib/text.ts'
+import { cutTo, padTo, printable, saidBytes, saidMs, widthOf, wrapTo } from '../lib/text.ts'
 
 test('what could move a cursor or hide text is written as an escape, everything else stays', () => {
   assert.equal(printable('a\x1b[2J\r\n\t\x00\x7f\x9b'), 'a\\x1b[2J\\x0d\\x0a\\x09\\x00\\x7f\\x9b')
@@ -32,6 +32,15 @@ test('a text is cut to columns, and says so', () => {
   assert.equal(cutTo('ab', 0), '')
   assert.equal(padTo('漢字漢字', 6), '漢字… ')
   assert.equal(padTo('ab', 4), 'ab  ')
+})
+
+test('a text is broken between words, or within one that is too long, and the last row has all the rest', () => {
+  assert.deepEqual(wrapTo('one two three', 7, 9), ['one two', 'three'])
+  assert.deepEqual(wrapTo('one two three', 13, 9), ['one two three'])
+  assert.deepEqual(wrapTo('abcdefgh ij', 3, 9), ['abc', 'def', 'gh', 'ij'])
+  assert.deepEqual(wrapTo('漢字漢字', 5, 9), ['漢字', '漢字'])
+  assert.deepEqual(wrapTo('one two three four', 5, 2), ['one', 'two three four'])
+  assert.deepEqual(wrapTo('漢', 1, 9), ['漢', ''])
 })
 
 test('times and sizes are said in few characters', () => {

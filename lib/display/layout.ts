@@ -5,7 +5,7 @@
  */
 import type { RequestRecord } from '../api.ts'
 import type { Times } from '../percentiles.ts'
-import { cutTo, padTo, printable, saidBytes, saidMs, saidTime, widthOf } from '../text.ts'
+import { cutTo, padTo, printable, saidBytes, saidMs, saidTime, widthOf, wrapTo } from '../text.ts'
 
 export type Color = 'dim' | 'bold' | 'green' | 'yellow' | 'red' | 'cyan' | 'ink'
 
@@ -37,8 +37,14 @@ export interface TunnelView {
   total: number
 }
 
+/** A request in the log, and the name of its tunnel. */
+export interface RequestEntry {
+  record: RequestRecord
+  name: string
+}
+
 /** A request, or a line of the program, in the log. */
-export type Entry = { record: RequestRecord; name: string } | { at: Date; line: string }
+export type Entry = RequestEntry | { at: Date; line: string }
 
 export interface View {
   version: string
@@ -52,18 +58,39 @@ export interface View {
 
 /** Log rows that should stay visible, or the state above them is said in fewer words. */
 const LEAST_LOG = 4
+/** at most, for one line of the program */
+const LINE_ROWS = 4
 const LABEL_COLUMNS = 18
 const FIGURE_COLUMNS = 9
 
 /** The rows of a screen, each within `size.columns`, at most `size.rows` of them. */
 export function layout(view: View, { columns, rows }: Size): Row[] {
-  const below = Math.max(LEAST_LOG, ...view.code.slice(0, 1).map(() => view.code.length + 1))
-  const heads = [fullHead(view, columns), denseHead(view), tinyHead(view)]
-  const head = heads.find((head) => head.length + below <= rows) ?? tinyHead(view)
-  const left = rows - head.length
-  const log = view.log.slice(-Math.max(0, left)).map((entry) => entryRow(entry, view, columns))
-  const body = view.code.length > 0 && view.code.length <= left ? view.code : log
+  const head = headOf(view, columns, rows)
+  const body = bodyOf(view, columns, Math.max(0, rows - head.length))
   return [...head, ...body].slice(0, rows).map((row) => fit(row, columns))
+}
+
+/** The most detailed that leaves room for the code, or, where none does, for some of the log. */
+function headOf(view: View, columns: number, rows: number): Row[] {
+  const heads = [fullHead(view, columns), denseHead(view), tinyHead(view, Infinity)]
+  const leaving = (below: number) => heads.find((head) => head.length + below <= rows)
+  const { length } = view.code
+  return (length > 0 ? leaving(length) : undefined) ?? leaving(LEAST_LOG) ?? tinyHead(view, rows - LEAST_LOG)
+}
+
+/** The code, as long as it is there and has room, and the end of the log. */
+function bodyOf({ code, log, ...view }: View, columns: number, rows: number): Row[] {
+  const top = code.length <= rows ? code : []
+  const left = rows - top.length
+  if (left === 0) return top
+  const isSeveral = view.tunnels.length > 1
+  return [
+    ...top,
+    ...log
+      .slice(-left)
+      .flatMap((entry) => entryRows(entry, columns, isSeveral))
+      .slice(-left),
+  ]
 }
 
 function fullHead(view: View, columns: number): Row[] {
@@ -95,8 +122,13 @@ function denseHead(view: View): Row[] {
   ]
 }
 
-function tinyHead(view: View): Row[] {
-  return [[statePart(view)], ...view.tunnels.map(({ url }): Row => [{ text: url, color: 'cyan' }])]
+/** In about so many rows, of which one URL has one in any case. */
+function tinyHead(view: View, rows: number): Row[] {
+  const urls = view.tunnels.map(({ url }): Row => [{ text: url, color: 'cyan' }])
+  const most = Math.max(1, rows - 1)
+  if (urls.length <= most) return [[statePart(view)], ...urls]
+  const shown = Math.max(1, most - 1)
+  return [[statePart(view)], ...urls.slice(0, shown), [dim(`and ${urls.length - shown} more`)]]
 }
 
 function labelled(label: string, ...parts: Row): Row {
@@ -165,13 +197,23 @@ function figuresLine(view: View): string {
     .join('  ')
 }
 
-function entryRow(entry: Entry, view: View, columns: number): Row {
-  if ('line' in entry)
-    return [dim(`${saidTime(entry.at)} `), { text: printable(entry.line), color: 'yellow' }]
-  const { record, name } = entry
-  const { method, status, durationMs, answerBytes } = record
-  const time = columns < 40 ? '' : `${saidTime(record.at)} `
-  const label = view.tunnels.length > 1 && columns >= 60 ? `${padTo(printable(name), 10)} ` : ''
+function entryRows(entry: Entry, columns: number, isSeveral: boolean): Row[] {
+  return 'line' in entry ? lineRows(entry, columns) : [requestRow(entry, columns, isSeveral)]
+}
+
+/** A line of the program says what to do at its end, so it is not cut but wrapped. */
+function lineRows({ at, line }: { at: Date; line: string }, columns: number): Row[] {
+  const time = timeOf(at, columns)
+  return wrapTo(printable(line), columns - time.length, LINE_ROWS).map((text, row) => [
+    dim(row === 0 ? time : ' '.repeat(time.length)),
+    { text, color: 'yellow' },
+  ])
+}
+
+function requestRow({ record, name }: RequestEntry, columns: number, isSeveral: boolean): Row {
+  const { method, path, status, durationMs, answerBytes } = record
+  const time = timeOf(record.at, columns)
+  const label = isSeveral && columns >= 60 ? `${padTo(printable(name), 10)} ` : ''
   const verb = `${padTo(printable(method), columns < 40 ? 4 : 7)} `
   const bytes = columns < 70 ? '' : saidBytes(answerBytes).padStart(9)
   const took = columns < 50 ? '' : saidMs(durationMs).padStart(9)
@@ -179,10 +221,14 @@ function entryRow(entry: Entry, view: View, columns: number): Row {
   return [
     dim(time + label),
     { text: verb },
-    { text: padTo(printable(record.path), Math.max(1, room)) },
+    { text: padTo(printable(path.slice(0, columns)), Math.max(1, room)) },
     { text: ` ${status ?? '---'}`, color: statusColor(status) },
     dim(took + bytes),
   ]
+}
+
+function timeOf(at: Date, columns: number): string {
+  return columns < 40 ? '' : `${saidTime(at)} `
 }
 
 function statusColor(status: number | undefined): Color | undefined {
