@@ -1,7 +1,9 @@
 /**
  * How a client tells of its tunnels: as was asked for, and as suits where it is told. For a program as events; for a user
- * at a terminal by a display; else in lines. The URLs go to stdout in any case.
+ * at a terminal by a display; else in lines. The URLs go to stdout in any case. The display is drawn on stderr, but only
+ * where stdout is a terminal too: who reads stdout is a script, and lines suit those who watch one.
  */
+import { isatty } from 'node:tty'
 import type { Tunnel } from './api.ts'
 import { background, type Place } from './background.ts'
 import { copySequence } from './copy.ts'
@@ -14,6 +16,8 @@ import { giveTerminal, isInForeground, print, printLine, printRaw, printUrl, ter
 import { inked, qrCode } from './qr.ts'
 import { describe, originOf, parseTarget } from './target.ts'
 import { version } from './version.ts'
+
+const STDOUT = 1
 
 export interface Announced extends Shown {
   /** the line before the URL, where there are lines */
@@ -102,13 +106,14 @@ export function announcePlaces(places: readonly Place[], options: AnnounceOption
 export function announce(tunnels: Announced[], options: AnnounceOptions): void {
   const { json = false, quiet = false, display = true, isShared = false } = options
   const { stream, env } = terminal()
-  const isDisplayed = display && !isShared && !json && !quiet && isScreen(stream, env) && isInForeground()
+  const canDisplay = isatty(STDOUT) && isScreen(stream, env) && isInForeground()
+  const isDisplayed = display && !isShared && !json && !quiet && canDisplay
   const urls = tunnels.map(({ tunnel }) => tunnel.url)
   if (json) for (const { tunnel, target } of tunnels) logEvents(tunnel, target)
   else if (quiet || isDisplayed) for (const url of urls) printUrl(url)
-  else tellInLines(tunnels, terminal().stream.isTTY && !isShared)
-  if (isDisplayed) giveTerminal(showTunnels(tunnels, { ...displayed(options, urls), version }))
+  else tellInLines(tunnels, stream.isTTY && !isShared)
   share(urls, { ...options, qr: options.qr === true && !isDisplayed })
+  if (isDisplayed) show(tunnels, options, urls)
 }
 
 /** Hands the URLs on, as was asked for. */
@@ -126,21 +131,26 @@ function tellInLines(tunnels: Announced[], withRequests: boolean): void {
   }
 }
 
-function displayed({ qr = false }: AnnounceOptions, [url = '']: string[]) {
+function show(tunnels: Announced[], { qr = false }: AnnounceOptions, [url = '']: string[]): void {
   const { stream, env } = terminal()
   const color = hasColor(stream, env)
   const { columns, rows } = stream
   // The state and the URL stay above it.
   const code = qr ? qrCode(url, { columns, rows: rows - 4, ink: color ? 'dark' : 'light' }) : undefined
-  return { stream, color, code }
+  giveTerminal(showTunnels(tunnels, { stream, color, code, version }))
+  if (qr && code === undefined) printLine(noRoomFor(url))
 }
 
 function showCode(url: string): void {
   const { stream, env } = terminal()
   const color = hasColor(stream, env)
   const code = qrCode(url, { columns: stream.columns, rows: stream.rows, ink: color ? 'dark' : 'light' })
-  if (code === undefined) printLine(`no QR code: the terminal is too small for that of ${url}`)
+  if (code === undefined) printLine(noRoomFor(url))
   else printRaw((color ? inked(code) : code).map((row) => `${row}\n`).join(''))
+}
+
+function noRoomFor(url: string): string {
+  return `no QR code: the terminal is too small for that of ${url}`
 }
 
 function copyAll(urls: string[]): void {

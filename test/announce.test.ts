@@ -94,6 +94,23 @@ test('at a terminal there is a display, and why it ended is the last line', asyn
   )
 })
 
+test('where a script reads the URL there is no display: who watches it gets lines', async (t) => {
+  const read = ['sh', '-c', '"$@" | sed "s/^/read: /"', 'sh', ...argvOf({})]
+  const terminal = new Terminal(t, read)
+  await terminal.shows(/said/)
+  await terminal.shows(/^read: http:\/\/a\.test$/m)
+  assert.match(terminal.screen.text, /available at:\n[^]*is lost[^]*14:05:59 GET \/a\?b=\\x9b 200 12 ms/)
+  assert.doesNotMatch(terminal.output, /\x1b/)
+  terminal.order({ type: '\x04' })
+  await terminal.ended()
+  assert.equal(terminal.output.split('http://a.test\r\n').length, 2, 'the URL was printed once')
+})
+
+test('where a display has no room for the code, a line says so', async (t) => {
+  const terminal = atTerminal(t, { qr: true }, { columns: 70, rows: 16 })
+  await terminal.shows(/online[^]* no QR code: the terminal is too small for that of\n +http:\/\/a\.test\n/)
+})
+
 test('without a display a terminal gets the lines, and the requests among them', async (t) => {
   const terminal = atTerminal(t, { display: false })
   await terminal.shows(/said/)
