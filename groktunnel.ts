@@ -78,7 +78,7 @@ async function server(options: Options, signal: AbortSignal): Promise<number> {
 
 /** A tunnel for each target, for as long as they are wanted: until a signal, or the end of the command. */
 async function client(options: ClientOptions, signal: AbortSignal): Promise<number> {
-  const teller = tellerOf(options)
+  const teller = tellerOf(options, signal)
   const { key, warning } = await loadKey({ ...options, key: options.ownerKey, server: options.host })
   if (warning !== undefined) teller.say(warning)
   const shared = { ...options, key, onWait: teller.wait, onHint: teller.say }

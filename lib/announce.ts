@@ -18,6 +18,7 @@ import { describe, originOf, parseTarget } from './target.ts'
 import { version } from './version.ts'
 
 const STDOUT = 1
+const CLOSING_MS = 300
 
 export interface Announced extends Shown {
   /** the line before the URL, where there are lines */
@@ -56,12 +57,15 @@ export interface Teller {
   readonly up: (tunnels: readonly Tunnel[]) => void
 }
 
-export function tellerOf(options: TellOptions): Teller {
+export function tellerOf(options: TellOptions, signal: AbortSignal): Teller {
   const { targets, command, graceMs, quiet = false } = options
   const behind = background()
   const say = quiet ? () => undefined : printLine
   const absences = targets.map(({ local, options }) => absence(parseTarget(local), options))
   let isWaiting = false
+  const tellClosing = () => say('waiting for what is open to finish; press Ctrl-C again to end at once')
+  // Who is soon gone says nothing.
+  signal.addEventListener('abort', () => setTimeout(tellClosing, CLOSING_MS).unref())
   return {
     say,
     wait(error) {

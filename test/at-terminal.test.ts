@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { ask, httpApp, startServer, until } from './helpers.ts'
+import { ask, httpApp, startServer, until, visitor } from './helpers.ts'
 import { folder, freePort, startServerAt } from './programs.ts'
 import { Terminal, type TerminalOptions } from './terminal.ts'
 
@@ -71,6 +71,19 @@ test('requests are shown as they come, and after Ctrl-C the URL and a summary ar
   assert.equal(lines[0], `http://${way.host}`, 'the URL is printed once, before the display')
   assert.ok(lines[1]?.startsWith(`http://${way.host} -> `))
   assert.match(lines[2] ?? '', /^2 connections, 2 requests in /)
+})
+
+test('Ctrl-C waits for a request under way, and says so; the second one does not', async (t) => {
+  const app = await httpApp(t, (_, response) => void response.write('half'))
+  const { terminal, ...way } = await online(t, { argv: [String(app.port)] })
+  visitor(t, way).send(`GET / HTTP/1.1\r\nHost: ${way.host}\r\n\r\n`)
+  await terminal.shows(/\n +1 +1 /)
+  terminal.order({ type: '\x03' })
+  await terminal.shows(/waiting for what is open to finish; press Ctrl-C again to end at once/)
+  assert.ok(terminal.screen.isSecond)
+  terminal.order({ type: '\x03' })
+  assert.deepEqual(await terminal.ended(), { code: 1 })
+  assert.ok(!terminal.screen.isSecond && terminal.screen.isCursorShown)
 })
 
 test('a request that finds no local service is shown with its 502', async (t) => {
