@@ -32,7 +32,7 @@ export interface AnnounceOptions {
   quiet?: boolean
   /** default true; it needs a terminal that nobody else writes to */
   display?: boolean
-  /** a command writes to this terminal as well: then no display, and no line for each request; default false */
+  /** somebody else writes there as well, or nobody reads: then no display, and no line for each request; default false */
   isShared?: boolean
   qr?: boolean
   open?: boolean
@@ -75,7 +75,10 @@ export function tellerOf(options: TellOptions, signal: AbortSignal): Teller {
     up(tunnels) {
       const all = tunnels.map((tunnel, at) => announced(tunnel, targets[at]?.local ?? ''))
       behind?.ready(all.map(placeOf), graceMs)
-      announce(all, behind === undefined ? { ...options, isShared: command !== undefined } : {})
+      announce(
+        all,
+        behind === undefined ? { ...options, isShared: command !== undefined } : { isShared: true },
+      )
       for (const absent of absences)
         void absent.then((error) => error && say(`${error.message} The tunnel waits for it.`))
     },
@@ -115,7 +118,7 @@ export function announce(tunnels: Announced[], options: AnnounceOptions): void {
   const urls = tunnels.map(({ tunnel }) => tunnel.url)
   if (json) for (const { tunnel, target } of tunnels) logEvents(tunnel, target)
   else if (quiet || isDisplayed) for (const url of urls) printUrl(url)
-  else tellInLines(tunnels, stream.isTTY && !isShared)
+  else tellInLines(tunnels, !isShared)
   share(urls, { ...options, qr: options.qr === true && !isDisplayed })
   if (isDisplayed) show(tunnels, options, urls)
 }
@@ -127,7 +130,6 @@ function share(urls: string[], { qr = false, open = false, copy = false }: Parti
   if (open) for (const url of urls) openBrowser(url, printLine)
 }
 
-/** Of requests too where somebody may read it: following them costs a little, and a log grows by them. */
 function tellInLines(tunnels: Announced[], withRequests: boolean): void {
   for (const { tunnel, title } of tunnels) {
     logTunnel(tunnel, title)

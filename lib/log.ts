@@ -6,6 +6,7 @@ import type { RequestRecord, Server, Tunnel } from './api.ts'
 import { isLoopback } from './address.ts'
 import { asTunnelError, type TunnelError } from './errors.ts'
 import { print, printLine, printUrl } from './process.ts'
+import { Rate } from './rate.ts'
 import { printable, saidBytes, saidMs, saidTime } from './text.ts'
 
 /** What --json tells of, each with the time: a client of its tunnels by their URLs, a server of sessions by their hosts. */
@@ -96,10 +97,24 @@ export function logTunnel(tunnel: Tunnel, title: string): void {
   tunnel.on('back', (awayMs) => printLine(`${tunnel.url} is back after ${(awayMs / 1000).toFixed(1)} s`))
 }
 
-/** Prints a line for each request of a tunnel; `name` tells those of several tunnels apart. */
+/** Prints a line for each request of a tunnel, unless they come too fast; `name` tells those of several tunnels apart. */
 export function logRequests(tunnel: Tunnel, name = ''): void {
-  tunnel.on('request', (record) => printLine(requestLine(record, name)))
+  const lines = new Rate(BURST_LINES, LINES_PER_SECOND)
+  let hasTold = false
+  const onRequest = (record: RequestRecord) => {
+    if (lines.take()) return printLine(requestLine(record, name))
+    tunnel.off('request', onRequest)
+    setTimeout(() => tunnel.on('request', onRequest), PAUSE_MS).unref()
+    if (!hasTold) printLine(`more than ${LINES_PER_SECOND} requests a second: not all are shown`)
+    hasTold = true
+  }
+  tunnel.on('request', onRequest)
 }
+
+/** More nobody reads, and a log that is kept grows by it; following requests that come faster costs, too. */
+const LINES_PER_SECOND = 100
+const BURST_LINES = 1_000
+const PAUSE_MS = 1_000
 
 /** A request in one line, such as `14:05:59 GET /a?b=c 200 12 ms 1.5 kB`. */
 export function requestLine(record: RequestRecord, name = ''): string {

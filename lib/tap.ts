@@ -4,7 +4,7 @@
  * the local service, those of a proxy before it and our own.
  *
  * Both directions are read by the strict reader (lib/http). What is not HTTP, or odd, or a crowd, is no longer read from
- * there on; its bytes pass as before, and nobody is told. After a 101 nothing is read.
+ * there on; its bytes pass as before, and nobody is told. After a 101 nothing is read, nor where nobody listens any more.
  */
 import type { Duplex } from 'node:stream'
 import type { Deliver, RequestRecord, Tunnel } from './api.ts'
@@ -14,17 +14,24 @@ import type { RequestHead } from './http/request.ts'
 /** Requests of one channel that wait for their answers; a peer that sends more is not followed further. */
 const MAX_PENDING = 100
 
-/** What the readers may keep of the last head: it is a view of the read that it came in, and keeps all of that alive. */
-const KEPT_BYTES = 8192
+/** A path in a head longer than this is copied: a part of a long text keeps all of it. */
+const LONG_BYTES = 8192
+
+export interface TapOptions {
+  /** Asked at each request: where nobody wants to hear of it, the channel is not read any more. Default always. */
+  isWanted?: () => boolean
+  /** A clock in ms that only goes forward. */
+  now?: () => number
+}
 
 /** `onRequest` is told of the requests of each channel that goes to `deliver`, a moment after. It may throw. */
 export function tap(
   deliver: Deliver,
   onRequest: (record: RequestRecord) => void,
-  now: () => number = () => performance.now(),
+  { isWanted = () => true, now = () => performance.now() }: TapOptions = {},
 ): Deliver {
   return (channel) => {
-    new Tap(channel, onRequest, now)
+    if (isWanted()) new Tap(channel, { onRequest, isWanted, now })
     deliver(channel)
   }
 }
@@ -49,17 +56,22 @@ export function count(deliver: Deliver, onCount: (open: number, total: number) =
 /** Both, as events of `tunnel()` once there is one. Channels are tapped while somebody listens for requests. */
 export function watched(deliver: Deliver, tunnel: () => Tunnel | undefined): Deliver {
   const counted = count(deliver, (...counts) => tunnel()?.emit('connections', ...counts))
-  const tapped = tap(counted, (record) => tunnel()?.emit('request', record))
-  return (channel) => ((tunnel()?.listenerCount('request') ?? 0) > 0 ? tapped : counted)(channel)
+  const isWanted = () => (tunnel()?.listenerCount('request') ?? 0) > 0
+  return tap(counted, (record) => tunnel()?.emit('request', record), { isWanted })
 }
 
 interface Exchange extends RequestRecord {
   startedAt: number
 }
 
+interface TapParts extends Required<TapOptions> {
+  onRequest: (record: RequestRecord) => void
+}
+
 class Tap {
   readonly #channel: Duplex
   readonly #onRequest: (record: RequestRecord) => void
+  readonly #isWanted: () => boolean
   readonly #now: () => number
   readonly #requests = new RequestReader()
   readonly #answers = new ResponseReader(() => this.#pending[0]?.method ?? 'GET')
@@ -69,9 +81,10 @@ class Tap {
   #asking: Exchange | undefined
   #isReadingRequests = true
 
-  constructor(channel: Duplex, onRequest: (record: RequestRecord) => void, now: () => number) {
+  constructor(channel: Duplex, { onRequest, isWanted, now }: TapParts) {
     this.#channel = channel
     this.#onRequest = onRequest
+    this.#isWanted = isWanted
     this.#now = now
     channel.on('received', this.#onReceived).on('sent', this.#onSent)
     channel.on('finish', this.#onEnd).on('close', this.#onEnd)
@@ -107,16 +120,14 @@ class Tap {
       at += used
       if (reader.event === 'head' && reader.head !== undefined) {
         this.#onHead(reader.head)
-        lighten(reader)
       } else if (this.#asking !== undefined && reader.event !== 'more') this.#asking.requestBytes += used
     }
   }
 
   #onHead({ method, target, raw }: RequestHead): void {
-    if (this.#pending.length === MAX_PENDING) return this.#ignoreRequests()
+    if (this.#pending.length === MAX_PENDING || !this.#isWanted()) return this.#ignoreRequests()
     const counts = { status: undefined, durationMs: 0, requestBytes: 0, answerBytes: 0 }
-    // A part of a long text keeps all of it.
-    const path = raw.length > KEPT_BYTES ? Buffer.from(target, 'latin1').toString('latin1') : target
+    const path = raw.length > LONG_BYTES ? Buffer.from(target, 'latin1').toString('latin1') : target
     this.#asking = { at: new Date(), startedAt: this.#now(), method, path, ...counts }
     this.#pending.push(this.#asking)
   }
@@ -139,7 +150,6 @@ class Tap {
       if (reader.event === 'head') {
         if (status === 101) return this.#onUpgrade(exchange)
         if (status >= 200) exchange.status = status
-        lighten(reader)
       } else if (exchange.status !== undefined && reader.event !== 'more') {
         exchange.answerBytes += used
         if (reader.event === 'end') this.#onAnswered(exchange)
@@ -169,12 +179,4 @@ class Tap {
     const channel = this.#channel.off('received', this.#onReceived).off('sent', this.#onSent)
     channel.off('finish', this.#onEnd).off('close', this.#onEnd)
   }
-}
-
-/** Keeps the last head, which often comes again, only where that is little. */
-function lighten(reader: { head: { raw: Buffer } | undefined }): void {
-  const { head } = reader
-  if (head === undefined || head.raw.buffer.byteLength <= KEPT_BYTES) return
-  if (head.raw.length * 2 > KEPT_BYTES) reader.head = undefined
-  else head.raw = Buffer.from(head.raw)
 }

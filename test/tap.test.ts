@@ -9,7 +9,7 @@ import { join } from '../join.ts'
 import type { Deliver, RequestRecord, Tunnel, TunnelEvents } from '../lib/api.ts'
 import { cut } from '../lib/ending.ts'
 import { Session } from '../lib/mux.ts'
-import { count, tap, watched } from '../lib/tap.ts'
+import { count, tap, type TapOptions, watched } from '../lib/tap.ts'
 import { collectGarbage, event, tcpPair } from './attacker.ts'
 import { bodyOf, hashOf, hashOfBody, tcpApp, until } from './helpers.ts'
 
@@ -21,7 +21,7 @@ interface Tapped {
 }
 
 /** Sessions whose client delivers through a tap. */
-async function tapped(t: TestContext, deliver: Deliver, now?: () => number): Promise<Tapped> {
+async function tapped(t: TestContext, deliver: Deliver, options: TapOptions = {}): Promise<Tapped> {
   const [near, far] = await tcpPair(t)
   const client = new Session(near, { side: 'client' })
   const server = new Session(far, { side: 'server' })
@@ -81,7 +81,7 @@ test('a request is told of with its answer: when, what, how long and how much', 
       socket.write(ok('hello'))
     }),
   )
-  const { records, visit } = await tapped(t, joinTo(app), () => now)
+  const { records, visit } = await tapped(t, joinTo(app), { now: () => now })
   const { channel } = await visit()
   const before = Date.now()
   channel.write('POST /form?a=1 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc')

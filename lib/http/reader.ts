@@ -111,7 +111,7 @@ class MessageReader<Head extends { framing: Framing; raw: Buffer }> implements S
     if (!this.#hasFirstLine) return this.#skipEmptyLine()
     // Polling clients repeat a head byte for byte, and so do their answers: then nothing is read anew.
     const last = this.isRepeat(raw) ? this.head : undefined
-    this.head = last ?? this.#grammar.parseHead(raw)
+    this.head = last ?? this.#grammar.parseHead(lone(raw))
     this.#body = bodyOf(this.head.framing, this.#limits)
     this.#hasFirstLine = false
     this.#emptyLines = 0
@@ -176,4 +176,9 @@ export class ResponseReader extends MessageReader<ResponseHead> {
     this.#method = this.#methodOf()
     return this.#method === last && super.isRepeat(raw)
   }
+}
+
+/** A head is kept as long as its connection, and as a view it would keep the whole read that it came in. */
+function lone(raw: Buffer): Buffer {
+  return raw.buffer.byteLength > 2 * raw.length ? Buffer.from(raw) : raw
 }
