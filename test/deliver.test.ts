@@ -255,11 +255,33 @@ test('a visitor who leaves is told to the service, in the middle of either body'
   await until(() => ends.includes('/up false'), 'the end of the upload')
 })
 
-test('a visitor that has ended its side still gets a late answer', async (t) => {
+test('a visitor who only closes, as a browser does, is told to a service that waits with its answer', async (t) => {
+  const ends: string[] = []
+  const app = await httpApp(t, (request, response) => {
+    request.resume()
+    response.on('close', () => ends.push(`${request.url} ${response.writableFinished}`))
+    if (request.url === '/events') response.write('data: 1\n\n')
+  })
+  const way = await deliverTo(t, app.port, changing)
+  const events = visitor(t, way).send(`GET /events HTTP/1.1\r\nHost: ${way.host}\r\n\r\n`)
+  await events.got('data: 1')
+  events.socket.end()
+  await until(() => ends.includes('/events false'), 'the end of the events')
+  const poll = visitor(t, way)
+  const asked = once(app, 'request')
+  poll.send(`POST /poll HTTP/1.1\r\nHost: ${way.host}\r\nContent-Length: 4\r\n\r\nbody`)
+  await within(asked, 'a request')
+  poll.socket.end()
+  await until(() => ends.includes('/poll false'), 'the end of the poll')
+})
+
+test('a visitor that has ended its side still gets a late answer, from a service that gives one', async (t) => {
   let finish = () => {}
   const app = await httpApp(t, (request, response) => {
-    request.resume().on('end', () => (finish = () => response.end('late')))
+    request.resume()
+    request.socket.once('end', () => (finish = () => response.end('late')))
   })
+  Object.assign(app, { httpAllowHalfOpen: true })
   const way = await deliverTo(t, app.port, changing)
   for (const request of ['GET / HTTP/1.1\r\n', 'POST / HTTP/1.1\r\nContent-Length: 4\r\n']) {
     finish = () => {}
@@ -267,7 +289,7 @@ test('a visitor that has ended its side still gets a late answer', async (t) => 
     const body = request.startsWith('POST') ? 'body' : ''
     const waiting = finish
     one.socket.end(`${request}Host: ${way.host}\r\n\r\n${body}`)
-    await until(() => finish !== waiting, 'the request')
+    await until(() => finish !== waiting, 'the end of the request')
     finish()
     assert.equal(await one.ended(), 'end')
     assert.match(one.text, /^HTTP\/1\.1 200 OK[^]*late/)

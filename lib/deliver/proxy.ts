@@ -129,6 +129,7 @@ function prepare(errand: Errand, outgoing: ClientRequest): void {
   // A visitor who leaves is told as a cut, not as the end of what it sends.
   response.on('close', () => response.writableFinished || outgoing.socket === null || cut(outgoing.socket))
   request.on('end', () => outgoing.addTrailers(trailersOf(request)))
+  passEnd(errand, outgoing)
   outgoing.on('information', (head) => inform(errand, head))
   outgoing.on('upgrade', (answer, local, first) => upgrade(errand, answer, local, first))
   outgoing.on('response', (answer) => {
@@ -139,6 +140,19 @@ function prepare(errand: Errand, outgoing: ClientRequest): void {
       fail(errand, error)
     }
   })
+}
+
+/**
+ * A visitor who ends its side, as a browser does that closes a page, is told to the service once that has the whole
+ * request. It may answer yet, or stop working for nobody.
+ */
+function passEnd({ channel, response }: Exchange, outgoing: ClientRequest): void {
+  const onEnd = () => {
+    if (channel.readableEnded && outgoing.writableFinished) outgoing.socket?.end()
+  }
+  outgoing.on('finish', onEnd)
+  channel.on('end', onEnd)
+  response.on('close', () => channel.off('end', onEnd))
 }
 
 /** The target in the form that is for a service (RFC 9112 section 3.2.1), else as sent. */
