@@ -95,6 +95,9 @@ test('behind a proxy that the server trusts, the address is the one that the pro
     '2001:db8::1',
     '192.0.2.7, 10.0.0.1',
     'a, 192.0.2.7, 10.0.0.1',
+    '192.0.2.7:4711, 10.0.0.1',
+    '[2001:db8::1]:4711, 10.0.0.1',
+    '"[2001:db8::1]", 10.0.0.1',
   ])
     assert.doesNotThrow(check(hops), hops)
   for (const hops of ['', 'unknown', '192.0.2.8', '192.0.2.7, 192.0.2.8, 10.0.0.1', '10.0.0.1, 192.0.2.7'])
@@ -102,6 +105,17 @@ test('behind a proxy that the server trusts, the address is the one that the pro
   assert.throws(() =>
     gate({ denyIp: ['192.0.2.8'] }).checkAddress([{ name: 'x-forwarded-for', value: '192.0.2.8' }]),
   )
+})
+
+test('whose address cannot be read does not pass a list, not even one of denials', () => {
+  const { checkAddress } = gate({ denyIp: ['192.0.2.0/24', '2001:db8::/32'] })
+  const check = (hops: string) => () => checkAddress([{ name: 'X-Forwarded-For', value: hops }])
+  for (const hops of ['192.0.3.1', '192.0.3.1:80, 10.0.0.1', '2001:db9::1', '[2001:db9::1]:80, 10.0.0.1'])
+    assert.doesNotThrow(check(hops), hops)
+  const denied = ['192.0.2.1', '::ffff:192.0.2.1', '192.0.2.1:80, 10.0.0.1', '[2001:db8::1]:80, 10.0.0.1']
+  for (const hops of [...denied, '', 'unknown, 10.0.0.1', '1.2.3, 10.0.0.1', '[192.0.3.1, 10.0.0.1'])
+    assert.throws(check(hops), { code: 'forbidden' }, hops)
+  assert.doesNotThrow(() => gate({}).checkAddress([]))
 })
 
 test('--cors lets pages of any origin call: their questions are answered, before a password is asked for', async (t) => {

@@ -3,6 +3,7 @@
  * request, before anything reaches the local service.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { isIP } from 'node:net'
 import { TunnelError } from '../errors.ts'
 import { type Field, valuesOf } from '../http/fields.ts'
 import { rangeList } from '../ranges.ts'
@@ -29,8 +30,10 @@ export function gate({ basicAuth, allowIp = [], denyIp = [] }: GateOptions): Gat
   const secret = basicAuth === undefined ? undefined : digest(parseCredentials(basicAuth))
   return {
     checkAddress(fields) {
+      if (allowIp.length + denyIp.length === 0) return
       const address = addressOf(fields)
-      const mayPass = (allowIp.length === 0 || isAllowed(address)) && !isDenied(address)
+      const mayPass =
+        (allowIp.length === 0 || isAllowed(address)) && isIP(address) !== 0 && !isDenied(address)
       if (!mayPass) throw new TunnelError('forbidden', `your address ${address} may not visit this tunnel`)
     },
     checkPassword(fields) {
@@ -63,9 +66,12 @@ function digest(bytes: Buffer): Buffer {
 
 /**
  * The visitor's address as our server tells it: the last one it put into X-Forwarded-For. If there are more, the server
- * trusts the last as its proxy, and the one before is whom that proxy speaks for (lib/http/forwarded.ts).
+ * trusts the last as its proxy, and the one before is whom that proxy speaks for (lib/http/forwarded.ts); some proxies
+ * tell its port as well. What is no address then may not pass any list.
  */
 function addressOf(fields: readonly Field[]): string {
   const hops = valuesOf(fields, 'x-forwarded-for').join(',').split(',')
-  return (hops.length > 1 ? hops.at(-2) : hops[0])?.trim().replace(/^::ffff:(?=\d+\.)/i, '') ?? ''
+  const told = (hops.length > 1 ? hops.at(-2) : hops[0])?.trim() ?? ''
+  const [, literal, ipv4 = literal ?? told] = /^"?(?:\[([^\]]+)\](?::\d+)?|([\d.]+):\d+)"?$/.exec(told) ?? []
+  return ipv4.replace(/^::ffff:(?=\d+\.)/i, '')
 }
