@@ -1,13 +1,14 @@
 /**
  * Serves the files of a folder as they are at the time of each request: index.html, ranges and ETags by sirv, of which
- * this is the only importer. Symbolic links are followed; what begins with a dot is not shown, but .well-known. Not done:
- * listings.
+ * this is the only importer. Symbolic links are followed, but not out of the folder; what begins with a dot is not shown,
+ * but .well-known. Not done: listings.
  *
- * sirv leaves to others what goes wrong while a file is read, and some forms of Range; both are seen to here.
+ * sirv leaves to others what goes wrong while a file is read, some forms of Range, names with ?, # or & in them, and the
+ * charset of texts; all are seen to here.
  */
-import { type ReadStream, type Stats, statSync } from 'node:fs'
+import { type ReadStream, realpathSync, type Stats, statSync } from 'node:fs'
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import { join, resolve } from 'node:path'
+import { isAbsolute, join, relative, resolve, sep } from 'node:path'
 import sirv from 'sirv'
 import { page } from './answer.ts'
 import { refuse } from './deliver/refusal.ts'
@@ -24,10 +25,42 @@ export function directory(folder: string): RequestListener {
     const [path = '', query] = (request.url ?? '/').split(/(?=\?)/)
     const name = decoded(path)
     if (request.method !== 'GET' && request.method !== 'HEAD') return notAllowed(request, response)
-    if (/\/\.(?!well-known(\/|$))/.test(name)) return notFound(request, response)
+    if (/\/\.(?!well-known(\/|$))/.test(name) || /%2f/i.test(path)) return notFound(request, response)
     if (!name.endsWith('/') && isFolder(join(root, name))) return redirect(response, path, query)
-    response.on('pipe', (file: ReadStream) => watch(file, request, response))
-    serve(request, response)
+    response.on('pipe', (file: ReadStream) => {
+      if (isWithin(root, file.path.toString())) return watch(file, request, response)
+      file.on('error', () => undefined).destroy()
+      refuse(request, response, new TunnelError('forbidden', 'this link leads out of the folder'))
+    })
+    serve(asNamed(request, name), typed(response))
+  }
+}
+
+/** sirv would leave some characters encoded; it takes a path from here, and decodes that once more. */
+function asNamed(request: IncomingMessage, name: string): IncomingMessage {
+  return Object.assign(request, { _parsedUrl: { raw: request.url, pathname: encodeURI(name) } })
+}
+
+/** sirv names the charset of html only, and an empty type where it knows none. */
+function typed(response: ServerResponse): ServerResponse {
+  if (response.hasHeader('Content-Type')) return response
+  const writeHead = response.writeHead.bind(response) as (status: number, fields: object) => ServerResponse
+  return Object.assign(response, {
+    writeHead(status: number, { 'Content-Type': type = '', ...fields }: Record<string, string> = {}) {
+      if (type === '') return writeHead(status, fields)
+      const charset = /^text\/[^;]+$/.test(type) ? ';charset=utf-8' : ''
+      return writeHead(status, { 'Content-Type': type + charset, ...fields })
+    },
+  })
+}
+
+/** Whether a file that may be behind symbolic links is in the folder, wherever that is. */
+function isWithin(folder: string, path: string): boolean {
+  try {
+    const way = relative(realpathSync(folder), realpathSync(path))
+    return way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)
+  } catch {
+    return true // it went: that is told when it is read
   }
 }
 
@@ -39,10 +72,10 @@ function isFolder(path: string): boolean {
   }
 }
 
-/** As sirv reads it. */
+/** The name in a path; one that cannot be decoded is meant as it is. */
 function decoded(path: string): string {
   try {
-    return decodeURI(path)
+    return decodeURIComponent(path)
   } catch {
     return path
   }

@@ -9,7 +9,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { answerOf, deliverTo, type DeliveredWay, tempFolder } from './delivering.ts'
 import { ask, bodyOf, hashOf, hashOfBody, until, visitor } from './helpers.ts'
@@ -39,7 +39,7 @@ test('a folder is served: its index, its files with their types, and those of to
   const index = await ask(way)
   assert.deepEqual([index.status, index.body], [200, '<h1>Hi</h1>'])
   assert.equal(index.headers['content-type'], 'text/html;charset=utf-8')
-  assert.equal((await ask(way, { path: '/style.css?v=1' })).headers['content-type'], 'text/css')
+  assert.equal((await ask(way, { path: '/style.css?v=1' })).headers['content-type'], 'text/css;charset=utf-8')
   assert.equal((await ask(way, { path: '/two%20words.txt' })).body, 'spaced')
   assert.equal((await ask(way, { path: '/page' })).body, 'page')
   assert.equal((await ask(way, { path: '/sub/' })).body, 'sub')
@@ -69,6 +69,7 @@ test('what is not there is 404; what is above the folder or begins with a dot is
     '.git/config': 'secret',
     '.well-known/x': 'known',
     'a/.b': 'secret',
+    'a/c': 'no name has a slash in it',
   })
   writeFileSync(join(way.folder, '../outside'), 'secret')
   mkdirSync(join(way.folder, '../site2'))
@@ -85,6 +86,9 @@ test('what is not there is 404; what is above the folder or begins with a dot is
   ]
   paths.push(
     '/..%2foutside',
+    '/a%2F..%2f../outside',
+    '/a%2Fc',
+    '/a%2fc',
     '/..\\outside',
     '/../site2/file',
     '/%00',
@@ -103,10 +107,55 @@ test('what is not there is 404; what is above the folder or begins with a dot is
   assert.match(page.body, /<!doctype html>[^]*404 Not Found/)
 })
 
-test('symbolic links are followed', async (t) => {
-  const way = await site(t, { 'real.txt': 'real' })
-  symlinkSync(join(way.folder, 'real.txt'), join(way.folder, 'link.txt'))
-  assert.equal((await ask(way, { path: '/link.txt' })).body, 'real')
+test('a name is found whatever is in it', async (t) => {
+  const names = ['a?b#c', 'a&b+c,d@e;f=g$h', '100%', '%41', 'ä ö.txt', 'a:b', '[x]|{y}']
+  const way = await site(t, Object.fromEntries(names.map((name) => [name, name])))
+  for (const name of names) {
+    const { status, body } = await ask(way, { path: `/${encodeURIComponent(name)}?query` })
+    assert.deepEqual([status, Buffer.from(body, 'latin1').toString()], [200, name])
+  }
+  assert.equal((await ask(way, { path: '/a&b+c,d@e;f=g$h' })).status, 200)
+  assert.equal((await ask(way, { path: '/%2541' })).status, 200)
+  assert.equal((await ask(way, { path: '/A' })).status, 404)
+})
+
+test('text is UTF-8; what has no known type is told none, unless asked for', async (t) => {
+  const way = await site(t, { 'a.txt': 'ä', LICENSE: 'x', 'a.json': '{}' })
+  const types = [
+    ['/a.txt', 'text/plain;charset=utf-8'],
+    ['/LICENSE', undefined],
+    ['/a.json', 'application/json'],
+  ]
+  for (const [path, type] of types) assert.equal((await ask(way, { path })).headers['content-type'], type)
+  const other = await deliverTo(t, way.folder, { responseHeader: ['Content-Type: text/x'] })
+  for (const [path] of types) assert.equal((await ask(other, { path })).headers['content-type'], 'text/x')
+})
+
+// Looks like a file of 4 KiB, and cannot be read by anyone, not even by root.
+const unreadable = '/sys/bus/platform/drivers_probe'
+const skip = existsSync(unreadable) ? false : `needs ${unreadable}`
+
+test('symbolic links are followed, but not out of the folder', async (t) => {
+  const way = await site(t, { 'real.txt': 'real', 'sub/file': 'inner' })
+  writeFileSync(join(way.folder, '../outside'), 'secret')
+  mkdirSync(join(way.folder, '../site2'))
+  writeFileSync(join(way.folder, '../site2/file'), 'secret')
+  const links = { link: 'real.txt', inner: 'sub', out: '../outside', all: '..', next: '../site2' }
+  for (const [name, to] of Object.entries(links)) symlinkSync(to, join(way.folder, name))
+  assert.equal((await ask(way, { path: '/link' })).body, 'real')
+  assert.equal((await ask(way, { path: '/inner/file' })).body, 'inner')
+  for (const path of ['/out', '/all/outside', '/next/file']) {
+    for (const method of ['GET', 'HEAD']) {
+      const { status, headers, body } = await ask(way, { path, method })
+      assert.deepEqual([status, headers['x-groktunnel-error']], [403, 'forbidden'], path)
+      assert.doesNotMatch(body, /secret/)
+    }
+  }
+  if (skip === false) symlinkSync(unreadable, join(way.folder, 'odd'))
+  assert.equal((await ask(way, { path: '/odd' })).status, skip === false ? 403 : 404)
+  symlinkSync(way.folder, join(way.folder, '../by-link'))
+  const byLink = await deliverTo(t, join(way.folder, '../by-link'))
+  assert.equal((await ask(byLink, { path: '/link' })).body, 'real')
 })
 
 test('only GET and HEAD are allowed', async (t) => {
@@ -217,16 +266,12 @@ test('what is no file is 403, and the site goes on', async (t) => {
   assert.equal((await ask(way, { path: '/a.txt' })).body, 'text')
 })
 
-// Looks like a file of 4 KiB, and cannot be read by anyone, not even by root.
-const unreadable = '/sys/bus/platform/drivers_probe'
-const skip = existsSync(unreadable) ? false : `needs ${unreadable}`
-
 test('what cannot be read is 403, and the site goes on', { skip }, async (t) => {
-  const way = await site(t, { 'a.txt': 'text' })
-  symlinkSync(unreadable, join(way.folder, 'secret'))
-  const got = await ask(way, { path: '/secret' })
+  const way = await deliverTo(t, dirname(unreadable))
+  const got = await ask(way, { path: `/${basename(unreadable)}` })
   assert.deepEqual([got.status, got.headers['x-groktunnel-error']], [403, 'forbidden'])
-  assert.equal((await ask(way, { path: '/a.txt' })).body, 'text')
+  assert.match(got.body, /cannot be read/)
+  assert.equal((await ask(way, { path: '/none' })).status, 404)
 })
 
 test('a folder that is none is refused at the start', async (t) => {
