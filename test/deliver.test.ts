@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import http from 'node:http'
-import { Readable } from 'node:stream'
+import { Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
 import type { DeliverOptions } from '../lib/deliver.ts'
+import { taking } from '../lib/deliver/server.ts'
 import { answerOf, deliverTo, linesOf, serviceAt, tempFolder } from './delivering.ts'
 import {
   ask,
@@ -459,6 +460,17 @@ test('a slow reader holds the service back, and costs no memory for it', async (
     return isStill && written > 0
   }, 'the service to be held back')
   assert.ok(written < 48 * MiB, `${written} bytes were taken from the service`)
+})
+
+test('a service that does not read holds the visitor back, at the channel', async () => {
+  let request: http.IncomingMessage | undefined
+  const channel = new Duplex({ readableHighWaterMark: 32 * MiB, read() {}, write: (_, __, done) => done() })
+  taking((exchange) => (request = exchange.request))(channel)
+  channel.push(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${32 * MiB}\r\n\r\n`)
+  for (let n = 0; n < 32; n++) channel.push(Buffer.alloc(MiB / 4))
+  await until(() => channel.isPaused(), 'a paused channel')
+  assert.ok(request !== undefined && request.readableLength <= MiB, `${request?.readableLength} bytes`)
+  channel.destroy()
 })
 
 test('500 at once each get their own answer', async (t) => {

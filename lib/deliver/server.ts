@@ -20,6 +20,9 @@ import { refuse } from './refusal.ts'
 /** Sees to one request. What it throws is answered. */
 export type Handler = (exchange: Exchange) => void
 
+/** How much of a body may wait for the local service to take it, outside of the channel. */
+const BODY_BYTES = 64 * 1024
+
 const noLimits = { requestTimeout: 0, headersTimeout: 0, keepAliveTimeout: 0 }
 
 /** Takes channels, and gives each of their requests to `handle`. */
@@ -65,6 +68,8 @@ export function taking(handle: Handler): Deliver {
 
   return (channel) => {
     channel.on('error', () => undefined) // 'close' follows
+    // Node holds as much of a body as this says, beside the channel, which has a whole window to fill.
+    Object.defineProperty(channel, 'readableHighWaterMark', { value: BODY_BYTES })
     server.emit('connection', channel)
   }
 }
