@@ -169,6 +169,28 @@ test('an offer with a body is an ordinary request, whose connection goes on', as
     one.send('2\r\nhi\r\n0\r\n\r\n')
     await one.got(`<${path} undefined hi>`)
   }
+  one.send(
+    `POST /3 HTTP/1.1\r\nHost: ${way.host}\r\n${upgrade}Connection: close\r\nContent-Length: 1\r\n\r\nx`,
+  )
+  await one.got('</3 undefined x>')
+  assert.equal(await one.ended(), 'end')
+})
+
+test('an offer of HTTP/1.0 is none, and gets no chunks', async (t) => {
+  const app = await httpApp(t, (request, response) => {
+    response.write(`<${request.headers.upgrade} `)
+    request.on('data', (part: Buffer) => response.write(part)).on('end', () => response.end('>'))
+  })
+  app.on('upgrade', () => assert.fail('an offer at the service'))
+  const way = await deliverTo(t, app.port, changing)
+  for (const body of ['', 'body']) {
+    const one = visitor(t, way)
+    const length = body === '' ? '' : 'Content-Length: 4\r\n'
+    one.send(`POST / HTTP/1.0\r\nHost: ${way.host}\r\n${upgrade}${length}\r\n${body}`)
+    assert.equal(await one.ended(), 'end')
+    assert.match(one.text, new RegExp(`^HTTP/1\\.1 200 OK\\r\\n[^]*\\r\\n\\r\\n<undefined ${body}>$`))
+    assert.doesNotMatch(one.text, /transfer-encoding/i)
+  }
 })
 
 test('a visitor who leaves before the offer is answered is told to the service', async (t) => {

@@ -4,7 +4,7 @@
  *
  * An offer to upgrade takes a connection away from node's server for good. So the answer to such a request is made here,
  * and closes the channel, unless it is 101; and one with a body is read again as if it offered nothing, as it may be
- * (RFC 9110 section 7.8), because its body could not be told from what comes after.
+ * (RFC 9110 section 7.8), because its body could not be told from what comes after. So is one of HTTP/1.0, as it must be.
  */
 import http, { type IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -13,6 +13,7 @@ import type { Deliver } from '../api.ts'
 import { answer } from '../answer.ts'
 import { cut, farewell } from '../ending.ts'
 import { asTunnelError, codeOf, TunnelError } from '../errors.ts'
+import { connectionOptions } from '../http/fields.ts'
 import { endToEnd, fieldsOf, linesOf } from './fields.ts'
 import { type Exchange, hasBody, HEAD_BYTES } from './proxy.ts'
 import { refuse } from './refusal.ts'
@@ -45,7 +46,8 @@ export function taking(handle: Handler): Deliver {
   for (const event of ['request', 'checkContinue', 'checkExpectation'])
     server.on(event, (request: IncomingMessage, response: ServerResponse) => receive(request, response))
   server.on('upgrade', (request, channel, head) => {
-    if (hasBody(fieldsOf(request.rawHeaders))) return readAgain(request, channel, head)
+    const isOffer = request.httpVersion === '1.1' && !hasBody(fieldsOf(request.rawHeaders))
+    if (!isOffer) return readAgain(request, channel, head)
     if (head.length > 0) channel.unshift(head)
     receive(request, answerOn(request, channel), request.headers.upgrade)
   })
@@ -60,9 +62,12 @@ export function taking(handle: Handler): Deliver {
   })
 
   function readAgain(request: IncomingMessage, channel: Duplex, head: Buffer): void {
-    const fields = linesOf(endToEnd(fieldsOf(request.rawHeaders)))
-    const again = Buffer.from(`${request.method} ${request.url} HTTP/1.1\r\n${fields}\r\n`, 'latin1')
-    channel.unshift(Buffer.concat([again, head]))
+    const { method, url, httpVersion, rawHeaders } = request
+    const came = fieldsOf(rawHeaders)
+    const fields = endToEnd(came)
+    if (connectionOptions(came).includes('close')) fields.push({ name: 'Connection', value: 'close' })
+    const again = `${method} ${url} HTTP/${httpVersion}\r\n${linesOf(fields)}\r\n`
+    channel.unshift(Buffer.concat([Buffer.from(again, 'latin1'), head]))
     server.emit('connection', channel)
   }
 
