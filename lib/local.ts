@@ -1,11 +1,9 @@
 /**
  * The local service, as the client reaches it: over TCP, TLS or a unix socket. `localhost` may be ::1 or 127.0.0.1, and
  * many a development server listens on one of them only: both are tried, and the one that answered is tried first from
- * then on. A certificate is verified, but that of a service on this machine: there nobody could be between.
+ * then on.
  */
-import net, { isIP, Socket } from 'node:net'
-import tls, { type TLSSocket } from 'node:tls'
-import { isLoopback } from './address.ts'
+import net, { Socket } from 'node:net'
 import { Deadline } from './deadline.ts'
 import { codeOf, TunnelError } from './errors.ts'
 import { isListening } from './listening.ts'
@@ -55,21 +53,14 @@ function dialUnix(path: string, limit: Limit): () => Promise<Socket> {
 function dialPort(service: Port, limit: Limit, insecure: boolean): () => Promise<Socket> {
   const { host: asked, port } = service
   const hosts = isLocalhost(asked) ? ['127.0.0.1', '::1'] : [asked]
-  const context = service.tls ? tls.createSecureContext() : undefined
+  // TLS is slow to load, and seldom asked for.
+  const secure = service.tls ? import('./local-tls.ts').then((it) => it.securing(asked, insecure)) : undefined
   return async () => {
     const socket = await firstOf(hosts, (host) => {
       const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true })
       return opened(socket, 'connect', limit)
     })
-    if (context === undefined) return socket
-    const rejectUnauthorized = !insecure && !isLoopback(socket.remoteAddress ?? '')
-    // A server name must not be an address (RFC 6066 section 3).
-    const name = isIP(asked) === 0 ? { servername: asked } : {}
-    const secured = tls.connect({
-      ...name,
-      ...{ socket, host: asked, secureContext: context, rejectUnauthorized, ALPNProtocols: ['http/1.1'] },
-    })
-    return opened(resettable(secured, socket), 'secureConnect', limit)
+    return secure === undefined ? socket : opened((await secure)(socket), 'secureConnect', limit)
   }
 }
 
@@ -116,20 +107,6 @@ class UnixSocket extends Socket {
   override resetAndDestroy(): this {
     return this.destroy()
   }
-}
-
-/** Node cannot reset a TLSSocket; but destroying it destroys the TCP socket beneath, which here is a reset. */
-function resettable(secured: TLSSocket, below: Socket): TLSSocket {
-  below.on('error', () => undefined) // the TLSSocket tells of it
-  const tcp: Partial<Socket> & Pick<Socket, 'resetAndDestroy'> = below
-  secured.resetAndDestroy = () => {
-    tcp.destroy = () => {
-      delete tcp.destroy
-      return tcp.resetAndDestroy()
-    }
-    return secured.destroy()
-  }
-  return secured
 }
 
 function unreachable(service: Service, cause: unknown): TunnelError {

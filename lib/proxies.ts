@@ -4,10 +4,11 @@
  * which sees nothing but one whole header of a peer that is trusted.
  */
 import type { IncomingMessage } from 'node:http'
-import { BlockList, isIP, type Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import { INETProtocol, V1ProxyProtocol, V2ProxyProtocol } from 'proxy-protocol-js'
 import { asTunnelError, TunnelError } from './errors.ts'
 import { type Origin, originOf as httpOrigin } from './http/forwarded.ts'
+import { rangeList } from './ranges.ts'
 import { visitorOf } from './visitor.ts'
 
 export interface ProxyOptions {
@@ -48,24 +49,7 @@ export function clientAddress({ headers, socket }: IncomingMessage, trusts: Trus
 
 /** Whether an address is one of those. Throws `usage` on an entry that is no address and no range. */
 export function trustList(entries: readonly string[] = []): Trusts {
-  if (entries.length === 0) return () => false
-  const list = new BlockList()
-  for (const entry of entries) addRange(list, entry)
-  return (address) => list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
-}
-
-function addRange(list: BlockList, entry: string): void {
-  const [address = '', bits, ...more] = entry.split('/')
-  const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
-  const most = family === 'ipv6' ? 128 : 32
-  const prefix = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : NaN
-  if (isIP(address) === 0 || !(prefix <= most) || more.length > 0) {
-    throw new TunnelError(
-      'usage',
-      `expected an address or CIDR such as 10.0.0.0/8, got ${JSON.stringify(entry)}`,
-    )
-  }
-  list.addSubnet(address, prefix, family)
+  return rangeList(entries, '--trust-proxy')
 }
 
 /** The visitor's address, or undefined where the proxy speaks for itself. Rejects with `bad-request`. */

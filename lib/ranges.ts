@@ -5,15 +5,15 @@ import { TunnelError } from './errors.ts'
 /** Whether an address is in a list; one that is no address is in none. */
 export type IsIn = (address: string) => boolean
 
-/** Reads a list. Throws `usage` on an entry that is no address and no range. */
-export function rangeList(entries: readonly string[] = []): IsIn {
+/** Reads the list of an `option`. Throws `usage` on an entry that is no address and no range. */
+export function rangeList(entries: readonly string[], option: string): IsIn {
   if (entries.length === 0) return () => false
   const list = new BlockList()
-  for (const entry of entries) addRange(list, entry)
+  for (const entry of entries) addRange(list, entry, option)
   return (address) => isIP(address) !== 0 && list.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
 }
 
-function addRange(list: BlockList, entry: string): void {
+function addRange(list: BlockList, entry: string, option: string): void {
   const [address = '', bits, ...more] = entry.split('/')
   const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
   const most = family === 'ipv6' ? 128 : 32
@@ -21,7 +21,7 @@ function addRange(list: BlockList, entry: string): void {
   if (isIP(address) === 0 || !(prefix <= most) || more.length > 0) {
     throw new TunnelError(
       'usage',
-      `expected an address or CIDR such as 10.0.0.0/8, got ${JSON.stringify(entry)}`,
+      `expected ${option} to be an address or CIDR such as 10.0.0.0/8, got ${JSON.stringify(entry)}`,
     )
   }
   list.addSubnet(address, prefix, family)

@@ -47,6 +47,8 @@ test('in a pipe the URL alone goes to stdout, and what becomes of it to stderr, 
     'port 3000 http available at:',
     `http://a.test is lost (${lost}); redialling`,
     'http://a.test is back after 1.2 s',
+    '14:05:59 GET /a?b=\\x9b 200 12 ms 1.5 kB',
+    '14:05:59 GET /a?b=\\x9b no answer 1.0 ms 0 B',
     'said',
     `groktunnel: ${lost}`,
   ])

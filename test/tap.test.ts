@@ -32,7 +32,7 @@ async function tapped(t: TestContext, deliver: Deliver, options: TapOptions = {}
   const records: RequestRecord[] = []
   client.on(
     'channel',
-    tap(deliver, (record) => records.push(record), now),
+    tap(deliver, (record) => records.push(record), options),
   )
   const visit = async () => {
     const channel = await server.open()

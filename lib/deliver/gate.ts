@@ -26,7 +26,7 @@ export interface Gate {
 
 /** Throws `usage`. */
 export function gate({ basicAuth, allowIp = [], denyIp = [] }: GateOptions): Gate {
-  const [isAllowed, isDenied] = [rangeList(allowIp), rangeList(denyIp)]
+  const [isAllowed, isDenied] = [rangeList(allowIp, '--allow-ip'), rangeList(denyIp, '--deny-ip')]
   const secret = basicAuth === undefined ? undefined : digest(parseCredentials(basicAuth))
   return {
     checkAddress(fields) {

@@ -2,6 +2,7 @@
  * What the local service is told of the visitor: X-Forwarded-For, -Proto, -Host, -Port and Forwarded (RFC 7239).
  * What came in of these is dropped, or extended when the peer is a trusted proxy. An offer to go on in HTTP/2
  * (h2c) is dropped as well: nobody could follow the messages after it (RFC 9113 section 3.1, RFC 9110 section 7.8).
+ * So is any offer in HTTP/1.0, which means nothing there.
  */
 import { valuesOf } from './fields.ts'
 import type { RequestHead } from './request.ts'
@@ -34,7 +35,8 @@ const oursAndH2c = new Set([...ours, 'upgrade', 'http2-settings'])
 
 /** The bytes of the head as the local service gets them. */
 export function forwardedHead(head: RequestHead, origin: Origin): Buffer {
-  const ending = head.upgrade !== undefined && isH2c(head.upgrade) ? oursAndH2c : ours
+  const isIdle = head.upgrade !== undefined && (isH2c(head.upgrade) || head.version === '1.0')
+  const ending = isIdle ? oursAndH2c : ours
   const { options } = head
   const add = forwardedFields(head, origin)
   // Connection must not name what ends here: a proxy before the local service would then drop our fields.
