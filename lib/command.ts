@@ -6,7 +6,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:os'
 import { codeOf } from './errors.ts'
-import { passSignals, printLine } from './process.ts'
+import { isFromTerminal, onSignals, printLine } from './process.ts'
+import { startWatcher, type Watcher } from './watcher.ts'
 
 /** The URL of one tunnel, and what the user calls it. */
 export interface Place {
@@ -24,24 +25,27 @@ export interface CommandOptions {
 
 /** Runs it to its end. Returns its exit code: as in a shell 128 and the number for a signal, 127 or 126 if it cannot run. */
 export async function runCommand(command: readonly string[], options: CommandOptions): Promise<number> {
-  const [program = '', ...args] = command
-  const child = spawn(program, args, {
-    stdio: 'inherit',
-    env: { ...process.env, ...variables(options.places) },
-  })
-  const stopPassing = passSignals((signal) => child.kill(signal))
-  const stopWatching = watch(child)
-  const stopKilling = endWith(child, options)
+  const watcher = startWatcher(options.graceMs)
+  // A terminal sends its signals to all who run there.
+  const stopPassing = onSignals((name) => isFromTerminal(name) || watcher.pass(name))
+  const stopEnding = endWith(options, watcher)
   try {
-    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+    const child = start(command, options.places)
+    const ended = once(child, 'exit')
+    if (child.pid !== undefined) watcher.watch(child)
+    const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null]
     return code ?? 128 + (signal === null ? 0 : constants.signals[signal])
   } catch (error) {
-    return cannotRun(program, codeOf(error))
+    return cannotRun(command, codeOf(error))
   } finally {
     stopPassing()
-    stopWatching()
-    stopKilling()
+    stopEnding()
+    watcher.stop()
   }
+}
+
+function start([program = '', ...args]: readonly string[], places: readonly Place[]): ChildProcess {
+  return spawn(program, args, { stdio: 'inherit', env: { ...process.env, ...variables(places) } })
 }
 
 /** GROKTUNNEL_URL is that of the first; where tunnels have names, GROKTUNNEL_URL_NAME is that of each. */
@@ -52,29 +56,14 @@ function variables(places: readonly Place[]): Record<string, string> {
   return { GROKTUNNEL_URL: places[0]?.url ?? '', ...Object.fromEntries(named) }
 }
 
-/**
- * Should this process be killed outright, nobody would end the command. So a shell waits beside it until our end of a
- * pipe closes, and ends the command unless a line came first. It has a session of its own: no Ctrl-C ends it before us.
- */
-function watch({ pid }: ChildProcess): () => void {
-  if (pid === undefined || process.platform === 'win32') return () => undefined
-  const watcher = spawn('/bin/sh', ['-c', 'read _ || kill -TERM "$1"', 'sh', String(pid)], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true,
-  })
-  watcher.on('error', () => undefined) // no shell: then none watches
-  watcher.stdin.on('error', () => undefined)
-  return () => watcher.stdin.end('it has ended\n')
-}
-
 /** Ends the command when the tunnels are gone. */
-function endWith(child: ChildProcess, { gone, graceMs }: CommandOptions): () => void {
+function endWith({ gone, graceMs }: CommandOptions, { pass }: Watcher): () => void {
   let timer: NodeJS.Timeout | undefined
   let hasEnded = false
   const end = () => {
     if (hasEnded) return
-    child.kill('SIGTERM')
-    timer = setTimeout(() => child.kill('SIGKILL'), graceMs)
+    pass('SIGTERM')
+    timer = setTimeout(() => pass('SIGKILL'), graceMs)
   }
   gone.then(end, end)
   return () => {
@@ -83,11 +72,11 @@ function endWith(child: ChildProcess, { gone, graceMs }: CommandOptions): () => 
   }
 }
 
-function cannotRun(program: string, code: string): number {
+function cannotRun([program]: readonly string[], code: string): number {
   const isThere = code !== 'ENOENT'
   printLine(
     `groktunnel: expected a command that can run after --, got ${JSON.stringify(program)} (${code}); ` +
-      (isThere ? 'may you execute it?' : 'is it installed?'),
+      (isThere ? 'may it be executed?' : 'is it installed?'),
   )
   return isThere ? 126 : 127
 }

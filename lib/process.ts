@@ -18,13 +18,13 @@ export function isProgram(url: string): boolean {
   }
 }
 
-/** A signal that SIGINT and SIGTERM abort. A second one ends the process at once. */
+/** A signal that SIGINT and SIGTERM abort, with their name as reason. A second one ends the process at once. */
 export function startProcess(): AbortSignal {
   const stop = new AbortController()
   const onSignal = (name: NodeJS.Signals) => {
     if (pass !== undefined) pass(name)
     else if (stop.signal.aborted) process.exit(1)
-    else stop.abort()
+    else stop.abort(name)
   }
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
   process.on('uncaughtException', onUnexpected)
@@ -33,25 +33,23 @@ export function startProcess(): AbortSignal {
   return stop.signal
 }
 
-let pass: ((name: NodeJS.Signals) => void) | undefined
+let pass: ((name: NodeJS.Signals) => unknown) | undefined
 
 const passedToo = ['SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
-/**
- * From now on `to` is told of signals, and nothing else comes of them, until what this returns is called. Not of those that
- * a terminal sends: it sends them to all who run there.
- */
-export function passSignals(to: (name: NodeJS.Signals) => void): () => void {
-  const receive = (name: NodeJS.Signals) => {
-    const isOfTerminal = (name === 'SIGINT' || name === 'SIGQUIT') && process.stdin.isTTY && isInForeground()
-    if (!isOfTerminal) to(name)
-  }
-  pass = receive
-  for (const name of passedToo) process.on(name, receive)
+/** From now on `to` is told of signals, and nothing else comes of them, until what this returns is called. */
+export function onSignals(to: (name: NodeJS.Signals) => unknown): () => void {
+  pass = to
+  for (const name of passedToo) process.on(name, to)
   return () => {
     pass = undefined
-    for (const name of passedToo) process.off(name, receive)
+    for (const name of passedToo) process.off(name, to)
   }
+}
+
+/** Whether a signal was likely typed: a terminal sends it to all who run there, each of whom has got it by now. */
+export function isFromTerminal(name: NodeJS.Signals): boolean {
+  return (name === 'SIGINT' || name === 'SIGQUIT') && process.stdin.isTTY && isInForeground()
 }
 
 /**
@@ -81,9 +79,13 @@ function onUnexpected(error: unknown): void {
   printLine(`unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
 }
 
-/** Prints what was asked for (--help, --version) and gives the exit code. */
+/** Events that nobody reads are left out from here on: memory is for tunnels. */
+const UNREAD_BYTES = 1024 * 1024
+
+/** Prints what was asked for (--help, events as JSON) and gives the exit code. */
 export function print(text: string): 0 {
-  process.stdout.write(text)
+  if (display?.print !== undefined) display.print(text)
+  else if (process.stdout.writableLength < UNREAD_BYTES) process.stdout.write(text)
   return 0
 }
 
@@ -116,6 +118,8 @@ export function terminal(): { stream: NodeJS.WriteStream & { fd: number }; env: 
 /** What has the terminal for itself. */
 interface TerminalOwner {
   line(text: string): void
+  /** what is for stdout; default stdout */
+  print?(text: string): void
   suspend(): void
   resume(): void
   close(): void

@@ -1,8 +1,10 @@
 /** Several tunnels as one: open when all are, gone when none is left. */
+import { setTimeout } from 'node:timers/promises'
 import type { Tunnel } from './api.ts'
 import { runCommand } from './command.ts'
 import { asTunnelError, type TunnelError } from './errors.ts'
 import { onAbort } from './listen.ts'
+import { onSignals } from './process.ts'
 
 /**
  * Opens a tunnel for each target, at once and in their order. `signal` closes them. Rejects when one fails, with its error,
@@ -43,9 +45,12 @@ export interface KeepOptions {
   graceMs: number
 }
 
+/** For what is open when the command has ended: an answer comes to its end, a WebSocket need not be waited for. */
+const FINISH_MS = 2_000
+
 /**
- * Waits until the last tunnel has ended, or the command, which ends them. Returns the exit code. Rejects with why the first
- * ended that was not closed.
+ * Waits until the last tunnel has ended, or the command, which ends them. Returns the exit code. Rejects with why the last
+ * tunnel ended, if nobody closed it.
  */
 export async function keepUp(tunnels: readonly Tunnel[], options: KeepOptions): Promise<number> {
   const { command, graceMs, targets } = options
@@ -53,21 +58,25 @@ export async function keepUp(tunnels: readonly Tunnel[], options: KeepOptions): 
   if (command === undefined) return gone.then(() => 0)
   const places = tunnels.map(({ url }, at) => ({ url, name: targets[at]?.name }))
   const code = await runCommand(command, { places, gone, graceMs })
-  for (const tunnel of tunnels) void tunnel.close()
-  return gone.then(() => code)
+  for (const tunnel of tunnels) tunnel.close().catch(() => undefined) // `gone` tells
+  await Promise.race([gone, stopped(), setTimeout(Math.min(FINISH_MS, graceMs))])
+  return code
+}
+
+/** Settles with the next signal: whoever sends one has waited long enough. */
+function stopped(): Promise<unknown> {
+  return new Promise(onSignals)
 }
 
 /** A tunnel that ends harms no other. */
 async function allClosed(tunnels: readonly Tunnel[], onEnd: KeepOptions['onEnd']): Promise<void> {
-  const errors: TunnelError[] = []
   let left = tunnels.length
+  let last: TunnelError | undefined
   const settle = async (tunnel: Tunnel) => {
-    await tunnel.closed.catch((error: unknown) => {
-      errors.push(asTunnelError(error))
-      if (left > 1) onEnd(tunnel, asTunnelError(error))
-    })
+    last = await tunnel.closed.then(() => undefined, asTunnelError)
     left -= 1
+    if (last !== undefined && left > 0) onEnd(tunnel, last)
   }
   await Promise.all(tunnels.map(settle))
-  if (errors[0] !== undefined) throw errors[0]
+  if (last !== undefined) throw last
 }
