@@ -1,6 +1,6 @@
 /**
- * The process in the background (lib/detach.ts). Until its tunnels are up, all it says goes to whoever asked for it, and it
- * ends when he goes; then it leaves a record, and what it says goes to the file beside it.
+ * The process in the background (lib/detach.ts). Until its tunnels are up and whoever asked for it knows, all it says goes to
+ * him, and it ends when he goes; then it leaves a record, and what it says goes to the file beside it.
  */
 import { MARK, recordReady, removeRecord } from './detached.ts'
 import { giveTerminal, takeTerminal } from './process.ts'
@@ -13,8 +13,11 @@ export interface Place {
   target: string
 }
 
-/** What it says to whoever asked for it. */
-export type Message = { line: string } | { places: Place[] }
+/** What it says to whoever asked for it: a line for people, a text for stdout, or that its tunnels are up. */
+export type Message = { line: string } | { text: string } | { places: Place[] }
+
+/** What it is told when its places are known: from then on nobody waits for it. */
+export const KNOWN = 'known'
 
 export interface Background {
   /** Tells that tunnels are up. Throws where that cannot be recorded. */
@@ -26,17 +29,33 @@ export function background(): Background | undefined {
   const record = process.env[MARK]
   if (record === undefined || process.send === undefined) return undefined
   delete process.env[MARK]
-  const tell = (message: Message) => process.send?.(message)
-  let isUp = false
-  process.once('disconnect', () => isUp || process.kill(process.pid, 'SIGTERM'))
-  process.once('exit', (code) => code === 0 && isUp && removeRecord(record))
-  giveTerminal({ line: (line) => tell({ line }), suspend() {}, resume() {}, close() {} })
+  const isKnown = endUnlessKnown()
+  process.once('exit', (code) => {
+    // An error's last words are kept: for whoever asked, or for whoever looks why the tunnel is gone.
+    if (isKnown() ? code === 0 : !process.connected) removeRecord(record)
+  })
+  const tell = (message: Message) => process.send?.(message, undefined, undefined, () => undefined)
+  giveTerminal({
+    line: (line) => tell({ line }),
+    print: (text) => tell({ text }),
+    suspend() {},
+    resume() {},
+    close() {},
+  })
   return {
     ready(places, graceMs) {
       recordReady(record, { places, graceMs })
-      isUp = true
       takeTerminal()
       tell({ places })
     },
   }
+}
+
+/** Whoever asked for it may go at any time, also before we could hear of it. */
+function endUnlessKnown(): () => boolean {
+  let isKnown = false
+  const end = () => isKnown || process.kill(process.pid, 'SIGTERM')
+  process.once('message', () => (isKnown = true)).once('disconnect', end)
+  if (!process.connected) end()
+  return () => isKnown
 }

@@ -5,41 +5,50 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { announcePlaces, type AnnounceOptions } from './announce.ts'
-import { MARK, newRecord, removeRecord } from './detached.ts'
-import type { Message, Place } from './background.ts'
-import { printLine, printRaw } from './process.ts'
+import { KNOWN, type Message, type Place } from './background.ts'
+import { MARK, newRecord, openLog, removeRecord } from './detached.ts'
+import { TunnelError } from './errors.ts'
+import { onAbort } from './listen.ts'
+import { print, printLine, printRaw } from './process.ts'
 
 export { isInBackground, stopDetached } from './detached.ts'
 
 export interface DetachOptions extends AnnounceOptions {
   stateFolder?: string | undefined
+  /** To run while the tunnels are up: nothing for the background. */
+  command?: readonly string[] | undefined
 }
 
-/** Starts this program again in the background. Returns the exit code: 0 when its tunnels are up. */
+/**
+ * Starts this program again in the background. Returns the exit code: 0 when its tunnels are up, as a shell's when a signal
+ * came first.
+ */
 export async function detach(options: DetachOptions, signal: AbortSignal): Promise<number> {
+  if (options.command !== undefined) throw new TunnelError('usage', both)
   const record = await newRecord(options.stateFolder)
   const child = startAgain(record)
-  const stop = () => child.kill('SIGTERM')
-  signal.addEventListener('abort', stop)
-  if (signal.aborted) stop()
-  const end = await firstOf(child)
-  if ('places' in end) {
-    announcePlaces(end.places, options)
-    child.disconnect()
-    child.unref()
-    return 0
+  const ended = once(child, 'close')
+  onAbort(signal, () => child.kill('SIGTERM'), ended)
+  try {
+    const places = await Promise.race([placesOf(child), ended.then(() => undefined)])
+    if (places !== undefined && !signal.aborted)
+      return await leave(child, () => announcePlaces(places, options))
+    await ended
+    return endOf(child, record, signal)
+  } catch (error) {
+    removeRecord(record)
+    throw error
   }
-  const last = readFileSync(`${record}.log`, 'utf8')
-  removeRecord(record)
-  if (last !== '') printRaw(last)
-  else if (end.code !== 0) printLine(`groktunnel: the client in the background ended with ${end.code}`)
-  return end.code
 }
 
+const both =
+  'expected no command after -- with --detach, which returns at once; take one of them, or start the command behind it'
+
 function startAgain(record: string): ChildProcess {
-  const log = openSync(`${record}.log`, 'w', 0o600)
+  const log = openLog(record)
   try {
     return spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,
@@ -51,14 +60,30 @@ function startAgain(record: string): ChildProcess {
   }
 }
 
-/** Waits until it is up or has ended, and shows what it says. */
-async function firstOf(child: ChildProcess): Promise<{ places: Place[] } | { code: number }> {
-  const up = new Promise<{ places: Place[] }>((resolve) => {
+/** Settles when its tunnels are up; shows what it says until then. */
+function placesOf(child: ChildProcess): Promise<Place[]> {
+  return new Promise((resolve) => {
     child.on('message', (message: Message) => {
       if ('line' in message) printLine(message.line)
-      else resolve(message)
+      else if ('text' in message) print(message.text)
+      else resolve(message.places)
     })
   })
-  const ended = once(child, 'exit').then(([code]) => ({ code: typeof code === 'number' ? code : 1 }))
-  return Promise.race([up, ended])
+}
+
+/** Only when all is told is it left alone. */
+async function leave(child: ChildProcess, tell: () => void): Promise<0> {
+  tell()
+  await new Promise((resolve) => child.send(KNOWN, resolve))
+  return 0
+}
+
+/** It has ended before its tunnels were up. */
+function endOf({ exitCode, signalCode }: ChildProcess, record: string, signal: AbortSignal): number {
+  const last = readFileSync(`${record}.log`, 'utf8')
+  removeRecord(record)
+  if (last !== '') printRaw(last)
+  if (signal.aborted) return 128 + constants.signals[signal.reason as NodeJS.Signals]
+  if (last === '') printLine(`groktunnel: the client in the background ended with ${exitCode ?? signalCode}`)
+  return exitCode || 1
 }

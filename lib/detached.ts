@@ -4,8 +4,8 @@
  */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { codeOf, TunnelError } from './errors.ts'
 import { makeFolder } from './state-folder.ts'
@@ -40,25 +40,41 @@ export async function newRecord(stateFolder: string | undefined): Promise<string
     )
   const folder = folderOf(stateFolder)
   await makeFolder(folder).catch((error: unknown) => {
-    throw new TunnelError(
-      'usage',
-      `expected to keep a record for --stop in ${folder}, got ${codeOf(error)}; make that a folder you can write to`,
-    )
+    throw cannotKeep(folder, error)
   })
   return join(folder, randomBytes(8).toString('hex'))
 }
 
-/** Records this process. Throws where it cannot. */
+/** The descriptor of the file for what it says. Throws `usage`. */
+export function openLog(record: string): number {
+  try {
+    return openSync(`${record}.log`, 'wx', 0o600)
+  } catch (error) {
+    throw cannotKeep(dirname(record), error)
+  }
+}
+
+/** Records this process. Throws `usage` where it cannot. */
 export function recordReady(record: string, { places, graceMs }: Pick<Detached, 'places' | 'graceMs'>): void {
   const { pid } = process
-  const facts = {
-    pid,
-    startedAt: startOf(pid),
-    places: places.map(({ name, url }) => ({ name, url })),
-    graceMs,
+  const names = places.map(({ name, url }) => ({ name, url }))
+  const startedAt = startOf(pid)
+  if (startedAt === undefined) throw new TunnelError('usage', unknown)
+  const facts: Omit<Detached, 'record'> = { pid, startedAt, places: names, graceMs }
+  try {
+    writeFileSync(`${record}.new`, JSON.stringify(facts), { mode: 0o600 })
+    renameSync(`${record}.new`, `${record}.json`)
+  } catch (error) {
+    throw cannotKeep(dirname(record), error)
   }
-  writeFileSync(`${record}.new`, JSON.stringify(facts), { mode: 0o600 })
-  renameSync(`${record}.new`, `${record}.json`)
+}
+
+const unknown =
+  'expected /proc or ps to tell when this process began, which --stop needs, got neither; run it without --detach'
+
+function cannotKeep(folder: string, error: unknown): TunnelError {
+  const message = `expected to keep a record for --stop in ${folder}, got ${codeOf(error)}; make that a folder you can write to`
+  return new TunnelError('usage', message)
 }
 
 export function removeRecord(record: string): void {
@@ -109,11 +125,13 @@ function living(folder: string): Detached[] {
   })
 }
 
+/** Undefined where it is no record of ours, such as a file that a machine wrote half before it went down. */
 function read(record: string): Detached | undefined {
   try {
-    return { record, ...(JSON.parse(readFileSync(`${record}.json`, 'utf8')) as Omit<Detached, 'record'>) }
+    const facts = JSON.parse(readFileSync(`${record}.json`, 'utf8')) as Omit<Detached, 'record'>
+    return Number.isInteger(facts.pid) && Array.isArray(facts.places) ? { ...facts, record } : undefined
   } catch {
-    return undefined // half written by a machine that went down
+    return undefined
   }
 }
 
@@ -137,7 +155,8 @@ function signal({ pid }: Detached, name: NodeJS.Signals): void {
 }
 
 function isLiving({ pid, startedAt }: Detached): boolean {
-  return startOf(pid) === startedAt
+  const start = startOf(pid)
+  return start !== undefined && start === startedAt
 }
 
 /** When a process began; undefined when it has ended, also where nobody has asked yet how (a zombie). */
