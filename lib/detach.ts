@@ -84,6 +84,6 @@ function endOf({ exitCode, signalCode }: ChildProcess, record: string, signal: A
   removeRecord(record)
   if (last !== '') printRaw(last)
   if (signal.aborted) return 128 + constants.signals[signal.reason as NodeJS.Signals]
-  if (last === '') printLine(`groktunnel: the client in the background ended with ${exitCode ?? signalCode}`)
+  if (last === '' && !exitCode) printLine(`groktunnel: the client in the background ended with ${signalCode}`)
   return exitCode || 1
 }

@@ -91,7 +91,7 @@ export function print(text: string): 0 {
 
 /** Prints why the program ends and gives the exit code. */
 export function printError({ message, exitCode }: TunnelError): number {
-  takeTerminal()
+  if (display?.print === undefined) takeTerminal() // a screen; who hands on what we say hears this too
   printLine(`groktunnel: ${message}`)
   return exitCode
 }

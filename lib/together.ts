@@ -1,4 +1,5 @@
 /** Several tunnels as one: open when all are, gone when none is left. */
+import { setMaxListeners } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import type { Tunnel } from './api.ts'
 import { runCommand } from './command.ts'
@@ -16,6 +17,7 @@ export async function openAll<Target>(
   open: (target: Target, signal: AbortSignal) => Promise<Tunnel>,
 ): Promise<Tunnel[]> {
   const stop = new AbortController()
+  setMaxListeners(0, stop.signal) // each tunnel listens
   const errors: unknown[] = []
   const tunnels: Tunnel[] = []
   const openOne = async (target: Target, at: number) => {

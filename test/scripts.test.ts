@@ -137,3 +137,11 @@ test('an error is one line on stderr, nothing on stdout, and an exit code', { sk
   assert.equal(script.stdout, '[] 3\n')
   assert.match(script.stderr, /^groktunnel: expected a server at localhost:1, got ECONNREFUSED[^\n]+\n$/)
 })
+
+test('twenty targets are as quiet as one', { skip }, async (t) => {
+  const { run } = await place(t)
+  const script = run('groktunnel --quiet $(yes "$APP" | head -20) -- true')
+  assert.equal(await script.ended(), 0)
+  assert.equal((await linesOf(script, 20)).length, 20)
+  assert.equal(script.stderr, '')
+})
