@@ -16,10 +16,18 @@ const late = {
     onResolve({ filter: /^node:(child_process|https|tls)$/ }, ({ kind, path }) =>
       kind === 'import-statement' ? { path, namespace: 'late' } : undefined,
     )
+    onLoad({ filter: /child_process/, namespace: 'late' }, ({ path }) => ({
+      contents: ['spawn', 'execFileSync'].map((name) => lateFunction(path, name)).join('\n'),
+    }))
     onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => ({
       contents: `module.exports = require('${path}')`,
     }))
   },
+}
+
+/** Also where what imports it is loaded at the start, it is asked for only when it is called. */
+function lateFunction(path, name) {
+  return `export const ${name} = (...args) => require('${path}').${name}(...args)`
 }
 
 const { metafile } = await build({
