@@ -10,7 +10,6 @@ import { constants } from 'node:os'
 import { announcePlaces, type AnnounceOptions } from './announce.ts'
 import { KNOWN, type Message, type Place } from './background.ts'
 import { MARK, newRecord, openLog, removeRecord } from './detached.ts'
-import { TunnelError } from './errors.ts'
 import { onAbort } from './listen.ts'
 import { print, printLine, printRaw } from './process.ts'
 
@@ -18,8 +17,6 @@ export { isInBackground, stopDetached } from './detached.ts'
 
 export interface DetachOptions extends AnnounceOptions {
   stateFolder?: string | undefined
-  /** To run while the tunnels are up: nothing for the background. */
-  command?: readonly string[] | undefined
 }
 
 /**
@@ -27,7 +24,6 @@ export interface DetachOptions extends AnnounceOptions {
  * came first.
  */
 export async function detach(options: DetachOptions, signal: AbortSignal): Promise<number> {
-  if (options.command !== undefined) throw new TunnelError('usage', both)
   const record = await newRecord(options.stateFolder)
   const child = startAgain(record)
   const ended = once(child, 'close')
@@ -43,9 +39,6 @@ export async function detach(options: DetachOptions, signal: AbortSignal): Promi
     throw error
   }
 }
-
-const both =
-  'expected no command after -- with --detach, which returns at once; take one of them, or start the command behind it'
 
 function startAgain(record: string): ChildProcess {
   const log = openLog(record)

@@ -8,61 +8,65 @@ import { type ChildProcess, spawn } from 'node:child_process'
 
 /** Reads the pid of the command, then names of signals, then `ended`; the end of its input before that is our end. */
 const script = `
-# PID PARENT of each process, by proc(5) or by ps; not of one that has ended and waits to be asked how.
+# PID PARENT START of each process, by proc(5) or by ps; not of one that has ended and waits to be asked how.
 processes() {
-  [ -r /proc/self/stat ] || { ps -A -o pid= -o ppid= -o stat= | grep -v Z; return; }
+  if [ ! -r /proc/self/stat ]; then
+    ps -A -o pid= -o ppid= -o stat= | while read -r pid parent state; do
+      case $state in Z*) ;; *) echo "$pid $parent" ;; esac
+    done
+    return
+  fi
   for file in /proc/[0-9]*/stat; do
     read -r facts <"$file" || continue
-    file=\${file#/proc/} facts=\${facts##*) }
-    case $facts in [ZX]*) continue ;; esac
-    facts=\${facts#? }
-    echo "\${file%/stat} \${facts%% *}"
+    pid=\${file#/proc/}
+    set -- \${facts##*) }
+    case $1 in [ZX]) ;; *) echo "\${pid%/stat} $2 \${20}" ;; esac
   done
 }
-# The command and all that descend from it.
+# The pids of the family: the command and all that descend from it. Who once belongs to it stays, whoever its parent is.
 look() {
-  all=$(processes) family=" $command " before=
-  until [ "$family" = "$before" ]; do
-    before=$family
-    while read -r pid parent _; do
-      case $family in *" $pid "*) ;; *" $parent "*) family="$family$pid " ;; esac
+  all=$(processes) pids=' ' before=
+  until [ "$pids" = "$before" ]; do
+    before=$pids
+    while read -r pid parent start; do
+      case $pids in *" $pid "*) continue ;; esac
+      case $family in *" $pid.$start "*) ;; *)
+        case $pids in *" $parent "*) family="$family$pid.$start " ;; *) continue ;; esac
+      esac
+      pids="$pids$pid "
     done <<END
 $all
 END
   done
 }
-# Waits until none of these is left, or there is no more time.
-gone() {
-  while [ $tenths -gt 0 ]; do
-    left=
-    while read -r pid _; do
-      case " $* " in *" $pid "*) left=1 ;; esac
-    done <<END
-$(processes)
-END
-    [ "$left" ] || return
+# Waits until no pid is like $1, or there is no more time.
+wait_for() {
+  while look; do
+    case $pids in *$1*) ;; *) return ;; esac
+    [ "$tenths" -gt 0 ] || return 1
     tenths=$((tenths - 1))
     sleep 0.1
   done
-  return 1
 }
 exec 2>/dev/null
-tenths=$1 family=
+tenths=$1 told=
 read -r command || exit
+family=" $(processes | while read -r pid _ start; do [ "$pid" = "$command" ] && echo "$pid.$start"; done) "
 while read -r word; do
   [ "$word" = ended ] && break
-  case $word in USR*) ;; *) look ;; esac
+  case $word in USR*) ;; *) look && told=1 ;; esac
   kill -s "$word" "$command"
-  word=
 done
 if [ "$word" != ended ]; then
+  told=1
   look
-  kill -s TERM "$command"
-  gone "$command"
+  case $pids in *" $command "*) kill -s TERM "$command" ;; esac
+  wait_for " $command "
 fi
-[ "$family" ] || exit
-kill -s TERM $family
-gone $family || kill -s KILL $family
+[ "$told" ] || exit
+look
+kill -s TERM $pids
+wait_for '[0-9]' || kill -s KILL $pids
 `
 
 export interface Watcher {

@@ -64,7 +64,7 @@ test('what keeps it from opening is said by the caller, with the exit code', { s
   for (const [text, code, message] of [
     ['groktunnel --detach -p 1 "$APP"', 3, /^groktunnel: expected a server at localhost:1, got ECONNREFUSED/],
     ['groktunnel --detach bad_="$APP"', 2, /^groktunnel: .*"?bad_/],
-    ['groktunnel --detach "$APP" -- true', 2, /^groktunnel: expected no command after -- with --detach/],
+    ['groktunnel --detach "$APP" -- true', 2, /^groktunnel: expected --detach or a command after --/],
     ['groktunnel --detach', 2, /^groktunnel: .*needs a local service/],
   ] as const) {
     const script = run(text, { state })
