@@ -75,11 +75,24 @@ export class Program {
   }
 }
 
-/** A folder that goes with the test, also while a process that is about to end still writes there. */
+/** A folder that goes with the test; or, where a process still writes there, with the last one. */
 export function folder(t: Cleanup): string {
   const path = mkdtempSync(join(tmpdir(), 'groktunnel-'))
-  t.after(() => rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }))
+  folders.add(path)
+  t.after(() => remove(path))
   return path
+}
+
+const folders = new Set<string>()
+process.once('exit', () => folders.forEach(remove))
+
+function remove(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true, maxRetries: 2, retryDelay: 50 })
+    folders.delete(path)
+  } catch {
+    // not yet
+  }
 }
 
 export function start(t: Cleanup, argv: (string | number)[], options: ProgramOptions = {}): Program {
