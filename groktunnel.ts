@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * groktunnel: one executable, two modes. With a port it is the client, without one the server.
+ * groktunnel: one executable, two modes. With a target it is the client, without one the server.
  *
  * The client sends an HTTP GET, reads `X-Public-Host` in the answer, and goes on in yamux over the same connection.
  * The server reads the Host of each public connection, opens a yamux channel to the client that has the name, and
@@ -33,7 +33,7 @@ import { Session } from './lib/mux.ts'
 import { Names } from './lib/names.ts'
 import { type ClientOptions, type Options, parseOptions, requestedText } from './lib/options.ts'
 import { outbound } from './lib/outbound.ts'
-import { isProgram, onReload, print, printError, saveMemory, startProcess } from './lib/process.ts'
+import { shellCode, isProgram, onReload, print, printError, saveMemory, startProcess } from './lib/process.ts'
 import { clientAddress, origins, trustList } from './lib/proxies.ts'
 import { reconnecting } from './lib/reconnect.ts'
 import { type Grant, Registrar } from './lib/registrar.ts'
@@ -54,16 +54,18 @@ export { type ErrorCode, TunnelError } from './lib/errors.ts'
 /** The program: reads the command line, runs one of the modes until it is told to stop. Returns the exit code. */
 async function main(argv: string[]): Promise<number> {
   const signal = startProcess()
+  let json = argv.slice(0, argv.indexOf('--') >>> 0).includes('--json') // until they are read
   try {
     const options = parseOptions(argv)
+    json = options.json
     const text = requestedText(options)
     if (text !== undefined) return print(text)
     if (options.stop !== undefined) return await stopDetached(options.stop, options, logStop)
     if (options.detach && !isInBackground()) return await detach(options, signal)
     return await (options.demo ? demo : options.targets.length === 0 ? server : client)(options, signal)
   } catch (error) {
-    if (signal.aborted) return 0
-    if (argv.includes('--json')) logError(error)
+    if (signal.aborted) return argv.includes('--') ? shellCode(signal.reason as NodeJS.Signals) : 0
+    if (json) logError(error)
     return printError(asTunnelError(error))
   }
 }

@@ -45,6 +45,8 @@ export interface TellOptions extends AnnounceOptions {
   command?: readonly string[] | undefined
   /** For a client in the background to end in. */
   graceMs: number
+  /** What was read beside the command line: whoever is in a strange folder should know. */
+  configFile?: string | undefined
 }
 
 /** What a client says, and when. */
@@ -58,9 +60,10 @@ export interface Teller {
 }
 
 export function tellerOf(options: TellOptions, signal: AbortSignal): Teller {
-  const { targets, command, graceMs, quiet = false } = options
+  const { targets, command, graceMs, quiet = false, configFile } = options
   const behind = background()
   const say = quiet ? () => undefined : printLine
+  if (configFile !== undefined) say(`options of ${configFile} count`)
   const absences = targets.map(({ local, options }) => absence(parseTarget(local), options))
   let isWaiting = false
   const tellClosing = () => say('waiting for what is open to finish; press Ctrl-C again to end at once')

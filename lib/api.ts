@@ -64,7 +64,7 @@ export interface Server extends EventEmitter<ServerEvents> {
 }
 
 export interface ConnectOptions extends HeartbeatOptions, DeliverOptions {
-  /** The local port to make public. */
+  /** What to make public: a port, `host:3000`, `https://…`, `unix:/path` or `./folder`. */
   local: number | string
   /** The server's own host name and port; default 'localhost' and 9999. */
   host?: string

@@ -4,9 +4,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { constants } from 'node:os'
 import { codeOf } from './errors.ts'
-import { isFromTerminal, onSignals, printLine } from './process.ts'
+import { shellCode, isFromTerminal, onSignals, printLine } from './process.ts'
 import { startWatcher, type Watcher } from './watcher.ts'
 
 /** The URL of one tunnel, and what the user calls it. */
@@ -34,7 +33,7 @@ export async function runCommand(command: readonly string[], options: CommandOpt
     const ended = once(child, 'exit')
     if (child.pid !== undefined) watcher.watch(child)
     const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null]
-    return code ?? 128 + (signal === null ? 0 : constants.signals[signal])
+    return code ?? shellCode(signal ?? 'SIGKILL')
   } catch (error) {
     return cannotRun(command, codeOf(error))
   } finally {

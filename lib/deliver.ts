@@ -37,7 +37,8 @@ function joining(dial: Dial, watch: Hints | undefined): Deliver {
     try {
       const local = await dial()
       if (channel.destroyed) return void local.resetAndDestroy()
-      if (watch !== undefined) local.on('data', watch.ofConnection())
+      const look = watch?.ofConnection()
+      if (look !== undefined) local.on('data', look)
       await join(channel, local)
     } catch (error) {
       channel.write(answer(asTunnelError(error), await firstHead(channel)))

@@ -6,12 +6,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, readFileSync } from 'node:fs'
-import { constants } from 'node:os'
 import { announcePlaces, type AnnounceOptions } from './announce.ts'
 import { KNOWN, type Message, type Place } from './background.ts'
 import { MARK, newRecord, openLog, removeRecord } from './detached.ts'
 import { onAbort } from './listen.ts'
-import { print, printLine, printRaw } from './process.ts'
+import { shellCode, print, printLine, printRaw } from './process.ts'
 
 export { isInBackground, stopDetached } from './detached.ts'
 
@@ -76,7 +75,7 @@ function endOf({ exitCode, signalCode }: ChildProcess, record: string, signal: A
   const last = readFileSync(`${record}.log`, 'utf8')
   removeRecord(record)
   if (last !== '') printRaw(last)
-  if (signal.aborted) return 128 + constants.signals[signal.reason as NodeJS.Signals]
+  if (signal.aborted) return shellCode(signal.reason as NodeJS.Signals)
   if (last === '' && !exitCode) printLine(`groktunnel: the client in the background ended with ${signalCode}`)
   return exitCode || 1
 }

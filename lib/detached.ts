@@ -129,7 +129,9 @@ function living(folder: string): Detached[] {
 function read(record: string): Detached | undefined {
   try {
     const facts = JSON.parse(readFileSync(`${record}.json`, 'utf8')) as Omit<Detached, 'record'>
-    return Number.isInteger(facts.pid) && Array.isArray(facts.places) ? { ...facts, record } : undefined
+    const isRecord =
+      Number.isInteger(facts.pid) && Array.isArray(facts.places) && Number.isFinite(facts.graceMs)
+    return isRecord ? { ...facts, record } : undefined
   } catch {
     return undefined
   }

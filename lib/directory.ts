@@ -25,7 +25,8 @@ export function directory(folder: string): RequestListener {
     const [path = '', query] = (request.url ?? '/').split(/(?=\?)/)
     const name = decoded(path)
     if (request.method !== 'GET' && request.method !== 'HEAD') return notAllowed(request, response)
-    if (/\/\.(?!well-known(\/|$))/.test(name) || /%2f/i.test(path)) return notFound(request, response)
+    if (/\/\.(?!well-known(\/|$))/.test(name) || /%2f/i.test(path) || /\/groktunnel\.toml$/i.test(name))
+      return notFound(request, response)
     if (!name.endsWith('/') && isFolder(join(root, name))) return redirect(response, path, query)
     response.on('pipe', (file: ReadStream) => {
       if (isWithin(root, file.path.toString())) return watch(file, request, response)

@@ -29,6 +29,8 @@ export interface ServerLogOptions {
   json?: boolean
   /** faults, and nothing else */
   quiet?: boolean
+  /** What was read beside the command line. */
+  configFile?: string | undefined
 }
 
 /** Tells of a server's sessions and faults from now on. */
@@ -38,7 +40,8 @@ export function logServer(server: Server, options: ServerLogOptions): void {
   server.on('fault', (error) => printLine(`fault: ${error.message}${causeOf(error)}`))
 }
 
-function logSessions(server: Server, { host, bind }: ServerLogOptions): void {
+function logSessions(server: Server, { host, bind, configFile }: ServerLogOptions): void {
+  if (configFile !== undefined) printLine(`options of ${configFile} count`)
   printLine(`groktunnel server [${host}] ready at ${server.url}`)
   if (server.isOpen && !isLoopback(bind)) {
     printLine('no token is asked for: whoever reaches this port can open a tunnel; see --tokens')
@@ -114,7 +117,7 @@ export function logRequests(tunnel: Tunnel, name = ''): void {
 /** More nobody reads, and a log that is kept grows by it; following requests that come faster costs, too. */
 const LINES_PER_SECOND = 100
 const BURST_LINES = 1_000
-const PAUSE_MS = 1_000
+const PAUSE_MS = 10_000
 
 /** A request in one line, such as `14:05:59 GET /a?b=c 200 12 ms 1.5 kB`. */
 export function requestLine(record: RequestRecord, name = ''): string {

@@ -80,6 +80,10 @@ export function parseOptions(argv: readonly string[], surroundings: Surroundings
   const options = optionsFrom(ofSide(all, side))
   if (side === 'client' && options.port === 0)
     throw usage('expected --port to be the server’s, got 0; see its ready line')
+  if (options.detach && words.command !== undefined)
+    throw usage(
+      `expected ${all.get('detach')?.where} or a command after --, got both: the command ends with the client; leave one out`,
+    )
   const state = stateOf(env, side === 'server' ? options : undefined)
   return { ...options, ...state, ...partsOf(words, config), targets }
 }
@@ -105,10 +109,6 @@ function checkSide({ flags, command }: Words, side: Side): void {
     )
   if (strange !== undefined)
     throw usage(`--${strange} is an option of the client, which needs ${TARGET}; such as: groktunnel 3000`)
-  if (command !== undefined && flags.texts.get('detach')?.at(-1) === 'true')
-    throw usage(
-      'expected --detach or a command after --, got both: the command ends with the client; leave one out',
-    )
   if (command !== undefined && side === 'server')
     throw usage(
       `a command after -- is for the client, which needs ${TARGET}; such as: groktunnel 3000 -- npm test`,

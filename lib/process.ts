@@ -3,6 +3,7 @@
  * stderr, one line an event. Used as a library, nothing of this runs.
  */
 import { readFileSync, realpathSync } from 'node:fs'
+import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import type { TunnelError } from './errors.ts'
@@ -79,7 +80,7 @@ function onUnexpected(error: unknown): void {
   printLine(`unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
 }
 
-/** Events that nobody reads are left out from here on: memory is for tunnels. */
+/** What nobody reads is left out from here on: memory is for tunnels. */
 const UNREAD_BYTES = 1024 * 1024
 
 /** Prints what was asked for (--help, events as JSON) and gives the exit code. */
@@ -87,6 +88,11 @@ export function print(text: string): 0 {
   if (display?.print !== undefined) display.print(text)
   else if (process.stdout.writableLength < UNREAD_BYTES) process.stdout.write(text)
   return 0
+}
+
+/** What a shell gives for a program that a signal ended. */
+export function shellCode(name: NodeJS.Signals): number {
+  return 128 + constants.signals[name]
 }
 
 /** Prints why the program ends and gives the exit code. */
@@ -102,7 +108,7 @@ export function printUrl(url: string): void {
 
 export function printLine(text: string): void {
   if (display !== undefined) display.line(text)
-  else process.stderr.write(`${printable(text)}\n`)
+  else if (process.stderr.writableLength < UNREAD_BYTES) process.stderr.write(`${printable(text)}\n`)
 }
 
 /** Writes to the terminal as it is: sequences and codes of our own making. */
@@ -131,14 +137,22 @@ let display: TerminalOwner | undefined
 export function giveTerminal(owner: TerminalOwner): void {
   display = owner
   process.on('exit', takeTerminal).on('SIGTSTP', onStop).on('SIGCONT', onContinue).on('SIGWINCH', onContinue)
+  process.on('SIGQUIT', onDeadly).on('SIGHUP', onDeadly)
 }
 
 /** Ends what has the terminal, if anything has. */
 export function takeTerminal(): void {
   process.off('exit', takeTerminal).off('SIGTSTP', onStop)
   process.off('SIGCONT', onContinue).off('SIGWINCH', onContinue)
+  process.off('SIGQUIT', onDeadly).off('SIGHUP', onDeadly)
   display?.close()
   display = undefined
+}
+
+/** It ends as it would have, but gives the terminal back first. */
+function onDeadly(name: NodeJS.Signals): void {
+  takeTerminal()
+  process.kill(process.pid, name)
 }
 
 /** Whether the terminal is ours to draw on: a process in the background must not. Only Linux tells. */

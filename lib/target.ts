@@ -58,7 +58,10 @@ function portOf(url: string, text: string): Port {
   if (!URL.canParse(url)) throw bad(text, 'with a port from 1 to 65535')
   const { protocol, hostname, port, username, password, pathname, search, hash } = new URL(url)
   if (username !== '' || password !== '')
-    throw bad(text, 'without a password; see --header for Authorization')
+    throw new TunnelError(
+      'usage',
+      'expected a local service without a password, got one with it; see --header for Authorization',
+    )
   if (pathname !== '/' || search !== '' || hash !== '')
     throw bad(text, 'without a path: visitors name the path; leave it out')
   if (port === '0') throw bad(text, 'with a port from 1 to 65535')

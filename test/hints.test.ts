@@ -54,7 +54,8 @@ test('other answers are no hint, and none is given where Host is rewritten alrea
 
 test('a page is read across pieces, on a connection that served before, and only its first 4 KiB', () => {
   const told: string[] = []
-  const feed = (look: Look, ...pieces: string[]) => pieces.forEach((piece) => look(Buffer.from(piece)))
+  const feed = (look: Look | undefined, ...pieces: string[]) =>
+    pieces.forEach((piece) => look?.(Buffer.from(piece)))
   const fresh = () => hints((message) => told.push(message)).ofConnection()
   feed(
     fresh(),
@@ -73,6 +74,13 @@ test('a page is read across pieces, on a connection that served before, and only
   feed(first, 'HTTP/1.1 403 Forbidden\r\n\r\nBlocked hosts: x')
   feed(second, 'HTTP/1.1 403 Forbidden\r\n\r\nBlocked hosts: x')
   assert.equal(told.length, 2)
+  assert.equal(one.ofConnection(), undefined)
+})
+
+test('after a thousand connections nobody looks any more', () => {
+  const all = hints(() => undefined)
+  for (let nth = 1; nth <= 1_000; nth++) assert.notEqual(all.ofConnection(), undefined)
+  assert.equal(all.ofConnection(), undefined)
 })
 
 test('a hint comes also when the page is sent in pieces over a real connection', async (t) => {

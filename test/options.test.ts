@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { TunnelError } from '../lib/errors.ts'
 import { type Options, parseOptions } from '../lib/options.ts'
+import { parseTarget } from '../lib/target.ts'
 import { keyOf, type Name, namesOf, rowOf, variableOf } from '../lib/options/table.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'options-'))
@@ -419,6 +420,24 @@ const variables: [env: NodeJS.ProcessEnv, message: string][] = [
     'expected GROKTUNNEL_TOKEN or GROKTUNNEL_TOKEN_FILE, got both; leave one out',
   ],
 ]
+
+test('--detach and a command are refused wherever the one is said', () => {
+  const env = { GROKTUNNEL_DETACH: 'true' }
+  const message = errorOf(() => parseOptions(['3000', '--', 'ls'], { env, folder: empty }))
+  assert.match(message, /^expected GROKTUNNEL_DETACH or a command after --, got both/)
+  const demo = errorOf(() => parseOptions(['--demo', '--detach', '--', 'ls'], { env: {}, folder: empty }))
+  assert.match(demo, /^expected --detach or a command after --, got both/)
+})
+
+test('no message repeats a password', () => {
+  for (const argv of [['http://user:secret@localhost:3000'], ['-h', 'https://user:secret@a..b', '3000']]) {
+    const message = errorOf(() => {
+      const [target] = parseOptions(argv, { env: {}, folder: empty }).targets
+      parseTarget(target?.local ?? '')
+    })
+    assert.doesNotMatch(message, /secret/)
+  }
+})
 
 test('a mistake in the environment is told by the variable’s name', () => {
   for (const [env, message] of variables)

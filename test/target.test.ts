@@ -65,7 +65,7 @@ const refusals: [text: string, message: RegExp][] = [
   ['http://localhost:3000?a=b', /without a path/],
   ['http://localhost:3000/#x', /without a path/],
   ['http://', /port from 1/],
-  ['http://user:secret@localhost:3000', /without a password; see --header/],
+  ['http://user:secret@localhost:3000', /without a password, got one with it; see --header/],
   ['ftp://localhost', /begins with http:\/\/ or https:\/\//],
   ['ws://localhost:3000', /begins with http:\/\/ or https:\/\//],
   ['local host:3000', /without spaces/],

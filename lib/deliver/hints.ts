@@ -8,13 +8,15 @@ export type OnHint = (message: string) => void
 export type Look = (bytes: Buffer) => void
 
 export interface Hints {
-  /** For the bytes of one connection from the service. */
-  ofConnection(): Look
+  /** For the bytes of one connection from the service; undefined where nobody needs to look any more. */
+  ofConnection(): Look | undefined
   /** For the body of one answer with that status. */
   ofBody(status: number): Look
 }
 
 const PAGE_BYTES = 4096
+/** A service that refuses does so from the first; looking at every connection for ever would cost. */
+const CONNECTIONS = 1_000
 
 const pages: [page: RegExp, server: string][] = [
   [/Blocked request\. This host \(/, 'Vite'],
@@ -29,6 +31,7 @@ const pages: [page: RegExp, server: string][] = [
 /** Tells `onHint` once. */
 export function hints(onHint: OnHint): Hints {
   let isTold = false
+  let connections = 0
   const read = (page: string): void => {
     const server = pages.find(([pattern]) => pattern.test(page))?.[1]
     if (server === undefined || isTold) return
@@ -37,6 +40,7 @@ export function hints(onHint: OnHint): Hints {
   }
   return {
     ofConnection() {
+      if (isTold || ++connections > CONNECTIONS) return undefined
       let page: string | undefined
       return (bytes) => {
         if (isTold) return

@@ -63,7 +63,7 @@ export function server(text: string, where: string): Server {
   const [, scheme, name = '', own] = /^(?:(https?):\/\/)?(.*?)(?::(\d+))?\/?$/is.exec(text) ?? []
   const host = name.toLowerCase().replace(/\.$/, '')
   if (host.length > 253 || !/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/.test(host) || host.includes('..'))
-    throw bad(where, 'a host name such as lvh.me, or a URL without a path', text)
+    throw bad(where, 'a host name such as lvh.me, or a URL without a path', text.replace(/[^/]*@/, '…@'))
   if (scheme === undefined) return { host, ...(own !== undefined && { port: own }) }
   const tls = scheme.toLowerCase() === 'https'
   return { host, tls, port: own ?? (tls ? '443' : '80') }
