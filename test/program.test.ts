@@ -176,6 +176,20 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
   })
 }
 
+test('requests that come faster than anyone reads are not all listed, and a line says so', async (t) => {
+  const app = await httpApp(t, (_, response) => response.end('fine'))
+  const server = await startProgramServer(t)
+  const client = await startClientOf(t, server.port, { argv: [app.port] })
+  const way = { port: server.port, host: client.host }
+  for (let batch = 1; batch <= 50; batch++) {
+    const answers = Array.from({ length: 20 }, (_, nth) => ask(way, { path: `/${20 * batch + nth}` }))
+    for (const { body } of await Promise.all(answers)) assert.equal(body, 'fine')
+  }
+  await client.said(/more than 100 requests a second: not all are shown\n/)
+  const listed = client.stderr.match(/ GET \/\d+ 200 /g) ?? []
+  assert.ok(listed.length >= 300 && listed.length < 1_000, `${listed.length} lines`)
+})
+
 test('a server whose session turns to garbage is a line of why, and the client redials', async (t) => {
   const stranger = await tcpApp(t, (socket) => {
     const head = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: yamux\r\n'
