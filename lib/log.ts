@@ -116,7 +116,7 @@ export function logRequests(tunnel: Tunnel, name = ''): void {
 
 /** More nobody reads, and a log that is kept grows by it; following requests that come faster costs, too. */
 const LINES_PER_SECOND = 100
-const BURST_LINES = 300
+const BURST_LINES = 100
 const PAUSE_MS = 10_000
 
 /** A request in one line, such as `14:05:59 GET /a?b=c 200 12 ms 1.5 kB`. */
