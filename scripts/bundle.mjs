@@ -44,6 +44,7 @@ const { metafile } = await build({
   logLevel: 'warning',
   legalComments: 'none',
   plugins: [late],
+  alias: { 'main-event': './lib/mux/events.ts' },
   define: { VERSION: JSON.stringify(version) },
   // CommonJS dependencies ask for node's own modules by require.
   banner: { js: "import{createRequire as r}from'node:module';const require=r(import.meta.url);" },
