@@ -93,7 +93,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     this.#maxChannels = options.maxChannels ?? 10_000
     this.maxWindowBytes = options.maxWindowBytes ?? 16 * 1024 * 1024
     this.#growthLeft = options.maxGrowthBytes ?? 32 * 1024 * 1024
-    this.gather = new Gather(socket)
+    this.gather = new Gather(socket, () => this.channelCount > 1)
     this.#muxer = createMuxer(options.side, this.#maxChannels, (frame) => this.#sendFrame(frame))
     this.#muxer.addEventListener('stream', ({ detail }) => this.emit('channel', this.#adopt(detail)))
     socket.setNoDelay(true)
