@@ -21,7 +21,7 @@ export function cut(end: Duplex): void {
  */
 export function wasReset(end: Duplex): boolean {
   if (!(end instanceof Socket) || end.writableEnded) return false
-  return end.localAddress !== undefined && end.remoteAddress === undefined
+  return end.remoteAddress === undefined && end.localAddress !== undefined
 }
 
 /**
