@@ -15,18 +15,18 @@ export function rewriteHead(
 ): Buffer {
   const text = head.raw.toString('latin1')
   let start = text.indexOf('\r\n') + 2
-  let kept = text.slice(0, start)
+  let lines = text.slice(0, start)
   for (const { name, value } of head.fields) {
     const end = text.indexOf('\r\n', start) + 2
-    if (!drop(name.toLowerCase(), value)) kept += text.slice(start, end)
+    if (!drop(name.toLowerCase(), value)) lines += text.slice(start, end)
     start = end
   }
-  return Buffer.from(`${kept}${add.map(fieldLine).join('')}\r\n`, 'latin1')
+  for (const [name, value] of add) {
+    if (!oneLine.test(name) || !oneLine.test(value)) throw new TypeError(`not one line of latin1: ${name}`)
+    lines += `${name}: ${value}\r\n`
+  }
+  return Buffer.from(`${lines}\r\n`, 'latin1')
 }
 
 /** Beyond latin1 a character would lose its high byte, and U+560A become a line feed. */
-function fieldLine([name, value]: readonly [string, string]): string {
-  const line = `${name}: ${value}`
-  if (!/^[\t\x20-\x7e\x80-\xff]*$/.test(line)) throw new TypeError(`not one line of latin1: ${name}`)
-  return `${line}\r\n`
-}
+const oneLine = /^[\t\x20-\x7e\x80-\xff]*$/
