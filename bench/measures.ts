@@ -16,8 +16,8 @@ export interface Bench {
 /** Numbers of one subject in one round, by the keys of the table's rows. */
 export type Values = Record<string, number>
 
-/** Before each sample: for code to get compiled, and windows to grow. A new connection runs the most code, seldom. */
-const WARM_UP_MS = { small: 300, new: 1500, down: 300, up: 300 }
+/** Before each sample: for code to get compiled, and windows to grow. */
+const WARM_UP_MS = { small: 300, new: 3000, down: 300, up: 300 }
 /** After each sample: for what closes connections behind the last answer. */
 const SETTLE_MS = 30
 const MEMORY_SETTLE_MS = 500
@@ -50,9 +50,15 @@ async function oneByOne(bench: Bench, subject: Subject, host: string): Promise<V
   return { 'small1.rate': requests / seconds, 'small1.p50': p50Ms, 'small1.p99': p99Ms }
 }
 
+/** A new connection runs the most code, each part of it seldom: what it costs until V8 has compiled that is another row. */
 async function newConnections(bench: Bench, subject: Subject, host: string): Promise<Values> {
+  const first = await measured(bench, subject, host, 'new', 16)
   const { requests, seconds, cpu } = await sample(bench, subject, host, 'new', 16)
-  return { 'new.rate': requests / seconds, 'new.cpu': (cpu / requests) * 1e6 }
+  return {
+    'new.rate': requests / seconds,
+    'new.cpu': (cpu / requests) * 1e6,
+    'new.firstCpu': (first.cpu / first.requests) * 1e6,
+  }
 }
 
 function downloads(bench: Bench, subject: Subject, host: string): Promise<Values> {
@@ -89,18 +95,31 @@ export function peakMemory({ pids }: Subject): Values {
   return { 'rss.peak': memoryMiB(pids, 'VmHWM') }
 }
 
-/** One sample of one kind of work. Throws when the app did not see what the load says it did. */
+type Kind = 'small' | 'new' | 'down' | 'up'
+
+/** One sample of one kind of work, after its warm-up. */
 async function sample(
   bench: Bench,
   subject: Subject,
   host: string,
-  kind: 'small' | 'new' | 'down' | 'up',
+  kind: Kind,
+  connections: number,
+): Promise<Sample> {
+  await bench.load.ask({ kind, port: subject.port, host, connections, ms: WARM_UP_MS[kind] })
+  return measured(bench, subject, host, kind, connections)
+}
+
+/** Throws when the app did not see what the load says it did. */
+async function measured(
+  bench: Bench,
+  subject: Subject,
+  host: string,
+  kind: Kind,
   connections: number,
 ): Promise<Sample> {
   const { load, app, sampleMs } = bench
   const around = [load.pid, app.pid]
   const order = { kind, port: subject.port, host, connections }
-  await load.ask({ ...order, ms: WARM_UP_MS[kind] })
   await delay(SETTLE_MS)
   const before = await app.ask({})
   const [cpu, cpuAround] = [cpuSeconds(subject.pids), cpuSeconds(around)]

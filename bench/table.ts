@@ -33,6 +33,7 @@ const rows: Row[] = [
   { key: 'small.cpu', title: 'CPU µs/small request', digits: 1, goal: atMost(1.3) },
   { key: 'small.cpuAround', title: '  load and app beside it', digits: 1 },
   { key: 'new.cpu', title: 'CPU µs/new connection', digits: 0, goal: atMost(1) },
+  { key: 'new.firstCpu', title: '  the first 2 s of them', digits: 0 },
   { key: 'down.cpu', title: 'CPU s/GB down', digits: 2, goal: atMost(1) },
   { key: 'up.cpu', title: 'CPU s/GB up', digits: 2, goal: atMost(1) },
   { key: 'rss.rest', title: 'RSS MiB at rest', digits: 0 },
