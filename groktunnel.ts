@@ -29,7 +29,7 @@ import { loadKey, newKey } from './lib/key.ts'
 import { landing } from './lib/landing.ts'
 import { listen } from './lib/listen.ts'
 import { logEnd, logError, logServer, logStop } from './lib/log.ts'
-import { Session } from './lib/mux.ts'
+import { type Channel, Session } from './lib/mux.ts'
 import { Names } from './lib/names.ts'
 import { type ClientOptions, type Options, parseOptions, requestedText } from './lib/options.ts'
 import { outbound } from './lib/outbound.ts'
@@ -46,7 +46,7 @@ import { parseTarget } from './lib/target.ts'
 import { keepUp, openAll } from './lib/together.ts'
 import { readToken } from './lib/tokens.ts'
 import { SessionTunnel } from './lib/tunnel.ts'
-import { nameOf, reception, Visitor, visits } from './vhost.ts'
+import { nameOf, reception, type Visit, Visitor } from './vhost.ts'
 
 export type { ConnectOptions, ServeOptions, Server, ServerEvents, Tunnel, TunnelEvents } from './lib/api.ts'
 export { type ErrorCode, TunnelError } from './lib/errors.ts'
@@ -113,8 +113,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   const names = new Names(options, () => state.save(() => names.held()))
   const registrar = new Registrar(options, names)
   const sessions = new Set<Session>()
-  const onFirst = (visitor: Visitor) => void receive(visitor).catch((error) => visitor.fail(error))
-  const guests = reception(options, { onFirst, onFault })
+  const guests = reception(options, { onVisit, onFault })
 
   /** The server's own host: a page for whoever looks, and the handshake. */
   const front = http.createServer(landing(() => site))
@@ -144,16 +143,15 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   }
 
   /** Each visit of a public connection goes to the tunnel it names. */
-  async function receive(visitor: Visitor): Promise<void> {
-    for await (const visit of visits(visitor)) {
-      const name = nameOf(visit.head.host, site.host)
-      if (name === '') front.emit('connection', visit.release().resume())
-      else
-        await names.open(name, visit.head.host, visitor.socket).then(
-          (channel) => visit.follow(channel),
-          (error) => visit.refuse(asTunnelError(error)),
-        )
-    }
+  function onVisit(visit: Visit, visitor: Visitor): void {
+    const name = nameOf(visit.head.host, site.host)
+    if (name === '') return void front.emit('connection', visit.release().resume())
+    const follow = (channel: Channel) => visit.follow(channel)
+    const refuse = (error: unknown) => visit.refuse(asTunnelError(error))
+    names
+      .open(name, visit.head.host, visitor.socket)
+      .then(follow, refuse)
+      .catch((error) => visitor.fail(error))
   }
 
   /** Whoever connects is let in, made known (a proxy may speak for it), and, where we speak TLS, secured. */

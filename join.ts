@@ -7,10 +7,15 @@ import type { Duplex } from 'node:stream'
 import { cut, wasReset } from './lib/ending.ts'
 
 /** Joins `a` and `b`, which it then owns. Settles when both are closed; never rejects. */
-export async function join(a: Duplex, b: Duplex): Promise<void> {
-  flow(a, b)
-  flow(b, a)
-  await Promise.all([closing(a, b), closing(b, a)])
+export function join(a: Duplex, b: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    let open = 2
+    const onClosed = () => --open > 0 || resolve()
+    flow(a, b)
+    flow(b, a)
+    watch(a, b, onClosed)
+    watch(b, a, onClosed)
+  })
 }
 
 function flow(from: Duplex, to: Duplex): void {
@@ -20,20 +25,18 @@ function flow(from: Duplex, to: Duplex): void {
   to.on('drain', () => from.resume())
   const onEnd = () => (wasReset(from) ? cut(to) : to.end())
   if (from.readableEnded) onEnd()
-  else from.once('end', onEnd)
+  else from.on('end', onEnd)
   // It may come paused, from whoever had it before.
   if (!to.writableNeedDrain) from.resume()
 }
 
-/** Settles when `one` has closed; unless it had said and heard everything, `other` is cut then. */
-function closing(one: Duplex, other: Duplex): Promise<void> {
-  return new Promise((resolve) => {
-    one.on('error', () => cut(other))
-    const onClose = () => {
-      if (!one.readableEnded || !one.writableFinished) cut(other)
-      resolve()
-    }
-    if (one.closed) onClose()
-    else one.once('close', onClose)
-  })
+/** Tells when `one` has closed; unless it had said and heard everything, `other` is cut then. */
+function watch(one: Duplex, other: Duplex, onClosed: () => void): void {
+  one.on('error', () => cut(other))
+  const onClose = () => {
+    if (!one.readableEnded || !one.writableFinished) cut(other)
+    onClosed()
+  }
+  if (one.closed) onClose()
+  else one.on('close', onClose)
 }

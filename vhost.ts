@@ -8,18 +8,26 @@
  *   - what could be read in two ways is refused, and not a byte of it is passed on (lib/http);
  *   - an answer nobody asked for, or a byte too many, cuts the connection.
  */
+import type { TunnelError } from './lib/errors.ts'
 import { Visit } from './lib/visit.ts'
-import type { Visitor } from './lib/visitor.ts'
+import { type Reception, receptionOf, type VisitOptions, type Visitor } from './lib/visitor.ts'
 
-export { reception, Visitor, visitorOf } from './lib/visitor.ts'
+export { Visitor } from './lib/visitor.ts'
+export type { Visit } from './lib/visit.ts'
 
-/** The visits of a visitor, one after the other. Each must be followed, refused or released. */
-export async function* visits(visitor: Visitor): AsyncGenerator<Visit, void> {
-  for (let head = await visitor.next(); head !== undefined; head = await visitor.next()) {
-    const visit = new Visit(head, visitor)
-    yield visit
-    await visit.over
-  }
+export interface Hosts {
+  /** A visit begins; a visitor's next one not before it has ended. It must be followed, refused or released. */
+  onVisit: (visit: Visit, visitor: Visitor) => void
+  /** A fault of ours has ended a connection. */
+  onFault: (error: TunnelError) => void
+}
+
+/** What all visitors of a server share: their time limits, and who follows their visits. */
+export function reception(options: VisitOptions, { onVisit, onFault }: Hosts): Reception {
+  return receptionOf(options, {
+    onHead: (head, visitor) => onVisit(new Visit(head, visitor), visitor),
+    onFault,
+  })
 }
 
 const label = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/

@@ -3,6 +3,7 @@
  * byte. Where the user wants something changed or checked, or shares a folder, the channel's requests go one by one
  * through what was asked for (lib/deliver/).
  */
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { join } from '../join.ts'
 import { answer } from './answer.ts'
@@ -30,22 +31,31 @@ export async function delivery(target: Target, options: DeliverOptions = {}): Pr
 
 /** Joins each channel with a new connection to the service, or answers 502 on it. */
 function joining(dial: Dial, watch: Hints | undefined): Deliver {
-  const deliver = async (channel: Duplex): Promise<void> => {
-    channel.on('error', () => undefined) // the visitor left; join, or the end of this, sees to it
-    await new Promise(setImmediate) // whoever opens channels and resets them at once shall cost no connection
-    if (channel.destroyed) return
-    try {
-      const local = await dial()
-      if (channel.destroyed) return void local.resetAndDestroy()
-      const look = watch?.ofConnection()
-      if (look !== undefined) local.on('data', look)
-      await join(channel, local)
-    } catch (error) {
-      channel.write(answer(asTunnelError(error), await firstHead(channel)))
-      farewell(channel)
-    }
+  const onLocal = (channel: Duplex, local: Socket) => {
+    if (channel.destroyed) return void local.resetAndDestroy()
+    const look = watch?.ofConnection()
+    if (look !== undefined) local.on('data', look)
+    void join(channel, local)
   }
-  return (channel) => void deliver(channel)
+  const start = (channel: Duplex) => {
+    if (channel.destroyed) return
+    dial().then(
+      (local) => onLocal(channel, local),
+      (error) => excuse(channel, error),
+    )
+  }
+  return (channel) => {
+    channel.on('error', ignore) // the visitor left; join, or the end of this, sees to it
+    setImmediate(start, channel) // whoever opens channels and resets them at once shall cost no connection
+  }
+}
+
+const ignore = () => undefined
+
+/** Answers 502, in the form that the visitor accepts. */
+async function excuse(channel: Duplex, error: unknown): Promise<void> {
+  channel.write(answer(asTunnelError(error), await firstHead(channel)))
+  farewell(channel)
 }
 
 /** The head of the request that waits on a channel, for what the visitor accepts; undefined if it never comes. */

@@ -55,12 +55,13 @@ function dialPort(service: Port, limit: Limit, insecure: boolean): () => Promise
   const hosts = isLocalhost(asked) ? ['127.0.0.1', '::1'] : [asked]
   // TLS is slow to load, and seldom asked for.
   const secure = service.tls ? import('./local-tls.ts').then((it) => it.securing(asked, insecure)) : undefined
+  const reach = (host: string) =>
+    opened(net.connect({ host, port, allowHalfOpen: true, noDelay: true }), 'connect', limit)
+  const reachFirst = () => firstOf(hosts, reach)
+  if (secure === undefined) return reachFirst
   return async () => {
-    const socket = await firstOf(hosts, (host) => {
-      const socket = net.connect({ host, port, allowHalfOpen: true, noDelay: true })
-      return opened(socket, 'connect', limit)
-    })
-    return secure === undefined ? socket : opened((await secure)(socket), 'secureConnect', limit)
+    const socket = await reachFirst()
+    return opened((await secure)(socket), 'secureConnect', limit)
   }
 }
 
@@ -69,19 +70,17 @@ function isLocalhost(host: string): boolean {
   return /^(.+\.)?localhost$/i.test(host)
 }
 
-/** The first that answers comes first from then on. Rejects with the error of the first. */
-async function firstOf(hosts: string[], dial: (host: string) => Promise<Socket>): Promise<Socket> {
-  const errors: unknown[] = []
-  for (const host of hosts.slice()) {
-    try {
-      const socket = await dial(host)
-      if (hosts[0] !== host) hosts.reverse()
-      return socket
-    } catch (error) {
-      errors.push(error)
-    }
-  }
-  throw errors[0]
+/** The first of at most two that answers comes first from then on. Rejects with the error of the first. */
+function firstOf(hosts: string[], dial: (host: string) => Promise<Socket>): Promise<Socket> {
+  const [first = '', other] = hosts
+  if (other === undefined) return dial(first)
+  return dial(first).catch(async (error: Error) => {
+    const socket = await dial(other).catch(() => {
+      throw error
+    })
+    if (hosts[0] === first) hosts.reverse()
+    return socket
+  })
 }
 
 function opened<S extends Socket>(socket: S, event: string, limit: Limit): Promise<S> {

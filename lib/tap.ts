@@ -41,14 +41,15 @@ export function count(deliver: Deliver, onCount: (open: number, total: number) =
   let open = 0
   let total = 0
   const tell = () => process.nextTick(onCount, open, total)
+  const onClose = () => {
+    open -= 1
+    tell()
+  }
   return (channel) => {
     open += 1
     total += 1
     tell()
-    channel.once('close', () => {
-      open -= 1
-      tell()
-    })
+    channel.on('close', onClose)
     deliver(channel)
   }
 }

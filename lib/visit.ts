@@ -30,6 +30,8 @@ export interface Asker {
   readonly isLast: boolean
   /** From now on requests go to `visit`, beginning with the one that waits. */
   attach(visit: Visit): void
+  /** The visit has ended; with what waits the next one begins, a moment later. */
+  detach(): void
   /** Something has passed, so what waits may go on. */
   turn(): void
   /** Closes the connection: now where nothing is under way, else after the answer. */
@@ -48,8 +50,6 @@ const MAX_INTERIM = 64
 export class Visit {
   /** The head of its first request. */
   readonly head: RequestHead
-  /** Settles when the visit has ended; never rejects. */
-  readonly over: Promise<void>
   readonly #visitor: Asker
   readonly #reader = new ResponseReader(() => this.#asked?.method ?? 'GET')
   #channel: Duplex | undefined
@@ -63,23 +63,18 @@ export class Visit {
   /** this was the connection's last answer */
   #isClosing = false
   #isOver = false
-  #finish: () => void = () => undefined
   #error: TunnelError | undefined
 
   constructor(head: RequestHead, visitor: Asker) {
     this.head = head
     this.#visitor = visitor
-    this.over = new Promise((resolve) => (this.#finish = resolve))
   }
 
   // One of these three is the server's decision.
 
-  /** Passes the requests on through `channel`, which it then owns, and the answers back. Settles like `over`. */
-  follow(channel: Duplex): Promise<void> {
-    if (channel.destroyed) {
-      this.refuse(awayError)
-      return this.over
-    }
+  /** Passes the requests on through `channel`, which it then owns, and the answers back. */
+  follow(channel: Duplex): void {
+    if (channel.destroyed) return this.refuse(awayError)
     this.#channel = channel
     channel.on('data', this.#onAnswer).on('drain', this.#onChannelDrain)
     channel.on('error', this.#onChannelError).on('end', this.#onChannelEnd).on('close', this.#onChannelClose)
@@ -87,7 +82,6 @@ export class Visit {
     this.#visitor.socket.on('drain', this.#onVisitorDrain)
     if (this.#visitor.socket.destroyed) this.breakOff(cutError)
     else this.#visitor.attach(this)
-    return this.over
   }
 
   /** Answers in our own words and closes the public connection. */
@@ -285,10 +279,11 @@ export class Visit {
   }
 
   #end(): void {
+    if (this.#isOver) return
     this.#isOver = true
     this.#asked = undefined
     this.#letGo()
-    this.#finish()
+    this.#visitor.detach()
   }
 
   #letGo(): void {

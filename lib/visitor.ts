@@ -24,15 +24,15 @@ export interface VisitOptions {
 export interface Reception {
   readonly head: Deadline<Visitor>
   readonly firstByte: Deadline<Visitor>
-  /** The first head of a visitor has come; never called if none does. */
-  readonly onFirst: (visitor: Visitor) => void
+  /** A visit begins with this head. `detach` ends it. */
+  readonly onHead: (head: RequestHead, visitor: Visitor) => void
   /** A fault of ours has ended a connection. */
   readonly onFault: (error: TunnelError) => void
 }
 
-export function reception(
+export function receptionOf(
   { headTimeoutMs = 10_000, firstByteTimeoutMs = 60_000 }: VisitOptions,
-  hears: Pick<Reception, 'onFirst' | 'onFault'>,
+  hears: Pick<Reception, 'onHead' | 'onFault'>,
 ): Reception {
   const onLate = (visitor: Visitor) => visitor.onLate()
   return {
@@ -70,8 +70,8 @@ export class Visitor implements Asker {
   /** the request, or the refusal of what came instead, that waits for its turn */
   #next: RequestHead | TunnelError | undefined
   #visit: Visit | undefined
-  #isAnnounced = false
-  #wake: (() => void) | undefined
+  /** a visit has begun, or is about to */
+  #isVisiting = false
 
   constructor(socket: Visited, origin: Origin, reception: Reception) {
     this.socket = socket
@@ -83,17 +83,17 @@ export class Visitor implements Asker {
     socket.resume()
   }
 
-  /** The head that begins the next visit; undefined when there will be none. */
-  async next(): Promise<RequestHead | undefined> {
-    this.#visit = undefined
-    this.#offer()
-    while (this.#next === undefined && !this.hasEnded) await new Promise<void>((wake) => (this.#wake = wake))
-    return this.#next instanceof TunnelError || this.socket.destroyed ? undefined : this.#next
-  }
-
   attach(visit: Visit): void {
     this.#visit = visit
     this.turn()
+  }
+
+  detach(): void {
+    queueMicrotask(() => {
+      this.#visit = undefined
+      this.#isVisiting = false
+      this.#offer()
+    })
   }
 
   turn(): void {
@@ -211,9 +211,18 @@ export class Visitor implements Asker {
   }
 
   #announce(): void {
-    if (this.#isAnnounced) return void this.#wake?.()
-    this.#isAnnounced = true
-    this.#reception.onFirst(this)
+    if (this.#isVisiting) return
+    this.#isVisiting = true
+    // What came with the head is read first.
+    queueMicrotask(() => {
+      const head = this.#next
+      if (head === undefined || head instanceof TunnelError || this.socket.destroyed) return
+      try {
+        this.#reception.onHead(head, this)
+      } catch (error) {
+        this.fail(error)
+      }
+    })
   }
 
   onLate(): void {
@@ -242,7 +251,6 @@ export class Visitor implements Asker {
     this.#watch(undefined)
     this.#next = undefined
     this.#held = NOTHING
-    this.#wake?.()
   }
 }
 
