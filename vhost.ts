@@ -15,7 +15,7 @@ import { type Reception, receptionOf, type VisitOptions, type Visitor } from './
 export { Visitor } from './lib/visitor.ts'
 export type { Visit } from './lib/visit.ts'
 
-export interface Hosts {
+export interface VisitEvents {
   /** A visit begins; a visitor's next one not before it has ended. It must be followed, refused or released. */
   onVisit: (visit: Visit, visitor: Visitor) => void
   /** A fault of ours has ended a connection. */
@@ -23,7 +23,7 @@ export interface Hosts {
 }
 
 /** What all visitors of a server share: their time limits, and who follows their visits. */
-export function reception(options: VisitOptions, { onVisit, onFault }: Hosts): Reception {
+export function reception(options: VisitOptions, { onVisit, onFault }: VisitEvents): Reception {
   return receptionOf(options, {
     onHead: (head, visitor) => onVisit(new Visit(head, visitor), visitor),
     onFault,

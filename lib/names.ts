@@ -109,11 +109,11 @@ export class Names {
    * A channel to whoever serves `host`, if need be when its client is back. Rejects with `no-such-tunnel`,
    * `tunnel-away`, or as `Session.open` does.
    */
-  async open(name: string | undefined, host: string, visitor: Socket): Promise<Channel> {
+  open(name: string | undefined, host: string, visitor: Socket): Promise<Channel> {
     const place = this.#places.get(name ?? '')
-    if (place === undefined) throw new TunnelError('no-such-tunnel', `no tunnel is open at ${host}`)
-    const session = place.session ?? (await this.#wait(place, visitor))
-    return session.open()
+    if (place === undefined)
+      return Promise.reject(new TunnelError('no-such-tunnel', `no tunnel is open at ${host}`))
+    return place.session?.open() ?? this.#wait(place, visitor).then((session) => session.open())
   }
 
   async #wait(place: Place, visitor: Socket): Promise<Session> {
