@@ -39,10 +39,9 @@ function joining(dial: Dial, watch: Hints | undefined): Deliver {
   }
   const start = (channel: Duplex) => {
     if (channel.destroyed) return
-    dial().then(
-      (local) => onLocal(channel, local),
-      (error) => excuse(channel, error),
-    )
+    dial()
+      .then((local) => onLocal(channel, local))
+      .catch((error) => excuse(channel, error))
   }
   return (channel) => {
     channel.on('error', ignore) // the visitor left; join, or the end of this, sees to it

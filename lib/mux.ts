@@ -150,7 +150,8 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   /** Says goodbye, cuts what is open, and closes: `close` comes when the peer has heard it, or after 5 s. */
   close(): void {
     if (this.#closed) return
-    if (!this.#isByUs) this.#goAway(GoAway.normal)
+    if (this.#isByUs) this.gather.flush()
+    else this.#goAway(GoAway.normal)
     this.#isByUs = true
     this.#end()
     dismiss(this.#socket)

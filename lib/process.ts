@@ -38,7 +38,7 @@ export function startProcess(): AbortSignal {
 /**
  * From when the program waits for the first time. What runs then runs often, and V8 would interpret it until that shows:
  * measured, a third of what the connections of the second second cost. It compiles as it always does, but at the first
- * call; nothing of the start is compiled so, and the memory is that of before.
+ * call; what parses the command line is not compiled so, and the memory is that of before.
  */
 function compileAtOnce(): void {
   setFlagsFromString('--always-sparkplug')

@@ -213,7 +213,7 @@ export class Visitor implements Asker {
   #announce(): void {
     if (this.#isVisiting) return
     this.#isVisiting = true
-    // What came with the head is read first.
+    // Whoever follows the visit may end it, or this connection: not in the middle of reading it.
     queueMicrotask(() => {
       const head = this.#next
       if (head === undefined || head instanceof TunnelError || this.socket.destroyed) return

@@ -466,6 +466,28 @@ for (const side of ['server', 'client'] as const) {
   })
 }
 
+test('answers that ended just before a leaving session closes arrive whole', async (t) => {
+  const ends = await sessions(t)
+  const { client } = ends
+  const pairs = [await channel(ends), await channel(ends)]
+  const whole = Promise.all(pairs.map(([ours]) => readToEnd(ours)))
+  const closed = event(client, 'close')
+  client.leave(1)
+  for (const [, theirs] of pairs) theirs.end('answer')
+  // The turn of the loop lasts past the grace, so that its timer comes between the two turns that frames wait.
+  const until = performance.now() + 5
+  while (performance.now() < until);
+  assert.deepEqual(await whole, ['answer', 'answer'])
+  assert.deepEqual(await closed, [undefined, true])
+})
+
+/** All that comes until the end. Rejects when it is cut. */
+async function readToEnd(channel: Channel): Promise<string> {
+  let text = ''
+  for await (const bytes of channel as AsyncIterable<Buffer>) text += String(bytes)
+  return text
+}
+
 test('a channel asked for before the session closed, and not yet had, does not live on', async (t) => {
   const { server } = await sessions(t)
   const opening = server.open()

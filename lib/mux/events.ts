@@ -1,7 +1,7 @@
 /**
  * Stands in for `main-event` in the bundle: the base of every yamux stream. That one is made of DOM events, and each
- * stream listens to itself six times: measured, 7 KiB of an idle connection and a twentieth of what a new one costs.
- * Listeners are called in their order, at once. There are no phases and no defaults.
+ * stream has five listeners from its birth: measured, 7 KiB of an idle connection and a twentieth of what a new one
+ * costs. Listeners are called in their order, at once. There are no phases and no defaults.
  */
 
 type Listener = ((event: Event) => void) | { handleEvent(event: Event): void }

@@ -1,8 +1,8 @@
 /**
  * Frames gathered until the event loop has served every socket of its turn, then written at once: a system call
  * a turn instead of one a frame, which is most of what a small request costs. Where channels share the session, little
- * waits for one turn more: that halves the calls again, and delays by microseconds. Small pieces are copied into one
- * buffer, large ones go as they are.
+ * waits for one turn more: that halves the calls again. Small pieces are copied into one buffer, large ones go as they
+ * are.
  *
  * It also says when the peer has fallen behind, and whose turn it is once it has caught up (first come, first
  * served, so one greedy channel cannot starve the others).
