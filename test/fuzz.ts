@@ -106,8 +106,8 @@ function answerAs(name: string): http.Server {
       response.sendDate = false
       response.setHeader('X-Who', who)
       if (style === '2') return response.writeHead(204).end()
-      if (style === '1') response.write(who)
-      if (style === '1') return response.end(body, 'latin1')
+      // Once the first is out: Node 24.22 makes one chunk of what is written in one turn, older ones make two.
+      if (style === '1') return void response.write(who, () => response.end(body, 'latin1'))
       if (style === '3') response.writeEarlyHints({ link: '</x>' })
       response.setHeader('Content-Length', who.length + body.length)
       response.end(who + body, 'latin1')
