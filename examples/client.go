@@ -1,8 +1,7 @@
-// A groktunnel client: go run . localhost:9999 myapp localhost:3000
+// A groktunnel client: go run . http://localhost:9999 myapp localhost:3000
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"log"
@@ -14,21 +13,16 @@ import (
 )
 
 func main() {
-	server, name, local := os.Args[1], os.Args[2], os.Args[3]
-	conn := must(net.Dial("tcp", server))
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: yamux\r\nX-Subdomain: %s\r\n\r\n", server, name)
-	reader := bufio.NewReader(conn) // may hold the first frames already, so the session reads through it
-	answer := must(http.ReadResponse(reader, nil))
-	if answer.StatusCode != 101 {
+	request := must(http.NewRequest("GET", os.Args[1], nil))
+	request.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"yamux"}, "X-Subdomain": {os.Args[2]}}
+	answer := must(http.DefaultClient.Do(request))
+	if answer.StatusCode != http.StatusSwitchingProtocols {
 		log.Fatalf("%s: %s", answer.Status, must(io.ReadAll(answer.Body)))
 	}
 	fmt.Println(answer.Header.Get("X-Public-Url"))
-	session := must(yamux.Client(struct {
-		io.Reader
-		io.WriteCloser
-	}{reader, conn}, nil))
+	session := must(yamux.Client(answer.Body.(io.ReadWriteCloser), nil)) // after a 101 it is the connection
 	for {
-		go join(must(session.AcceptStream()), local)
+		go join(must(session.AcceptStream()), os.Args[3])
 	}
 }
 

@@ -90,7 +90,7 @@ async function goClient(t: TestContext, server: Server, local: number): Promise<
     return undefined
   }
   assert.equal(problem, undefined)
-  const client = spawn(program, [`localhost:${server.port}`, 'app', `127.0.0.1:${local}`])
+  const client = spawn(program, [`http://localhost:${server.port}`, 'app', `127.0.0.1:${local}`])
   const exit = once(client, 'exit')
   t.after(async () => {
     client.kill()
