@@ -12,14 +12,16 @@ import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import http from 'node:http'
 import net, { type Socket } from 'node:net'
-import { admission } from './lib/admission.ts'
-import { tellerOf } from './lib/announce.ts'
+import { announcePlaces, tellerOf } from './lib/announce/announce.ts'
+import { logEnd, logError, logServer, logStop } from './lib/announce/log.ts'
 import { answer } from './lib/answer.ts'
 import type { ConnectOptions, Deliver, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
-import { arrivals } from './lib/arrivals.ts'
-import { delivery } from './lib/deliver.ts'
+import { admission } from './lib/arrivals/admission.ts'
+import { arrivals } from './lib/arrivals/arrivals.ts'
+import { clientAddress, origins, trustList } from './lib/arrivals/proxies.ts'
+import { delivery } from './lib/deliver/deliver.ts'
 import { serveSampleSite } from './lib/demo.ts'
-import { detach, isInBackground, stopDetached } from './lib/detach.ts'
+import { background, detach, isInBackground, stopDetached } from './lib/detach/detach.ts'
 import { drain } from './lib/drain.ts'
 import { farewell } from './lib/ending.ts'
 import { asTunnelError } from './lib/errors.ts'
@@ -28,23 +30,21 @@ import { refuse, register, welcome } from './lib/hello.ts'
 import { loadKey, newKey } from './lib/key.ts'
 import { landing } from './lib/landing.ts'
 import { listen } from './lib/listen.ts'
-import { logEnd, logError, logServer, logStop } from './lib/log.ts'
 import { type Channel, Session } from './lib/mux.ts'
-import { Names } from './lib/names.ts'
+import { Names } from './lib/names/names.ts'
+import { type Grant, Registrar } from './lib/names/registrar.ts'
+import { stateFile } from './lib/names/state-file.ts'
+import { readToken } from './lib/names/tokens/tokens.ts'
 import { type ClientOptions, type Options, parseOptions, requestedText } from './lib/options.ts'
-import { outbound } from './lib/outbound.ts'
+import { outbound } from './lib/outbound/outbound.ts'
 import { shellCode, isProgram, onReload, print, printError, saveMemory, startProcess } from './lib/process.ts'
-import { clientAddress, origins, trustList } from './lib/proxies.ts'
 import { reconnecting } from './lib/reconnect.ts'
-import { type Grant, Registrar } from './lib/registrar.ts'
-import { secured } from './lib/secured.ts'
-import { siteOf } from './lib/site.ts'
-import { stateFile } from './lib/state-file.ts'
 import { reloadAll } from './lib/reload.ts'
+import { siteOf } from './lib/site.ts'
 import { watched } from './lib/tap.ts'
 import { parseTarget } from './lib/target.ts'
-import { keepUp, openAll } from './lib/together.ts'
-import { readToken } from './lib/tokens.ts'
+import { secured } from './lib/tls/secured.ts'
+import { keepUp, openAll } from './lib/together/together.ts'
 import { SessionTunnel } from './lib/tunnel.ts'
 import { nameOf, reception, type Visit, Visitor } from './vhost.ts'
 
@@ -61,7 +61,8 @@ async function main(argv: string[]): Promise<number> {
     const text = requestedText(options)
     if (text !== undefined) return print(text)
     if (options.stop !== undefined) return await stopDetached(options.stop, options, logStop)
-    if (options.detach && !isInBackground()) return await detach(options, signal)
+    if (options.detach && !isInBackground())
+      return await detach(options, signal, (places) => announcePlaces(places, options))
     return await (options.demo ? demo : options.targets.length === 0 ? server : client)(options, signal)
   } catch (error) {
     if (signal.aborted) return argv.includes('--') ? shellCode(signal.reason as NodeJS.Signals) : 0
@@ -80,7 +81,7 @@ async function server(options: Options, signal: AbortSignal): Promise<number> {
 
 /** A tunnel for each target, for as long as they are wanted: until a signal, or the end of the command. */
 async function client(options: ClientOptions, signal: AbortSignal): Promise<number> {
-  const teller = tellerOf(options, signal)
+  const teller = tellerOf(options, signal, background())
   const { key, warning } = await loadKey({ ...options, key: options.ownerKey, server: options.host })
   if (warning !== undefined) teller.say(warning)
   const shared = { ...options, key, onWait: teller.wait, onHint: teller.say }

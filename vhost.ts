@@ -1,6 +1,6 @@
 /**
  * A public connection becomes visits. A visit is a run of requests that name the same host, and is followed request
- * by request (lib/visitor.ts) and answer by answer (lib/visit.ts). So a connection that many share (a pooling proxy
+ * by request (lib/vhost/visitor.ts) and answer by answer (lib/vhost/visit.ts). So a connection that many share (a pooling proxy
  * in front, keep-alive, pipelining) never carries a request, or an answer, to where it does not belong:
  *
  *   - a request is passed on only when the one before it and its answer have passed;
@@ -9,11 +9,11 @@
  *   - an answer nobody asked for, or a byte too many, cuts the connection.
  */
 import type { TunnelError } from './lib/errors.ts'
-import { Visit } from './lib/visit.ts'
-import { type Reception, receptionOf, type VisitOptions, type Visitor } from './lib/visitor.ts'
+import { Visit } from './lib/vhost/visit.ts'
+import { type Reception, receptionOf, type VisitOptions, type Visitor } from './lib/vhost/visitor.ts'
 
-export { Visitor } from './lib/visitor.ts'
-export type { Visit } from './lib/visit.ts'
+export { Visitor } from './lib/vhost/visitor.ts'
+export type { Visit } from './lib/vhost/visit.ts'
 
 export interface VisitEvents {
   /** A visit begins; a visitor's next one not before it has ended. It must be followed, refused or released. */

@@ -1,16 +1,16 @@
 /** The shapes of the library entry: what `serve` and `connect` take and give. */
 import type { EventEmitter } from 'node:events'
 import type { Duplex } from 'node:stream'
-import type { AdmissionOptions } from './admission.ts'
+import type { AdmissionOptions } from './arrivals/admission.ts'
+import type { ProxyOptions } from './arrivals/proxies.ts'
 import type { DeliverOptions } from './deliver/options.ts'
 import type { TunnelError } from './errors.ts'
 import type { HeartbeatOptions } from './heartbeat.ts'
-import type { NameOptions } from './names.ts'
-import type { ProxyOptions } from './proxies.ts'
-import type { RegistrationOptions } from './registrations.ts'
+import type { NameOptions } from './names/names.ts'
+import type { RegistrationOptions } from './names/registrations.ts'
+import type { TokenOptions } from './names/tokens/tokens.ts'
 import type { SiteOptions } from './site.ts'
-import type { TlsOptions } from './tls.ts'
-import type { TokenOptions } from './tokens.ts'
+import type { TlsOptions } from './tls/tls.ts'
 
 export interface ServeOptions
   extends

@@ -6,7 +6,7 @@ import type { Server, Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { dismiss } from './ending.ts'
 import { onAbort } from './listen.ts'
-import { visitorOf } from './visitor.ts'
+import { visitorOf } from './vhost/visitor.ts'
 
 export interface Drained {
   listener: Server

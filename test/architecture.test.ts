@@ -24,11 +24,9 @@ function resolve(from: string, to: string): string {
 /** How far from the program: a file imports only files of a higher number, or of its own room. */
 const layers: [pattern: RegExp, layer: number][] = [
   [/^groktunnel\.ts$/, 0],
-  [
-    /^lib\/(admission|announce|arrivals|background|command|connect-proxy|deliver|deliver\/requests|demo|detach|detached|drain|heartbeat|landing|log|names|outbound|proxies|reconnect|registrar|registrations|secured|state-file|tap|tls|together|tokens|tunnel)\.ts$/,
-    1,
-  ],
-  [/^(vhost\.ts|lib\/(visit|visitor|mux|hello)\.ts)$/, 2],
+  [/^lib\/(announce|arrivals|deliver|detach|names|outbound|tls|together)\//, 1],
+  [/^lib\/(demo|drain|heartbeat|key|landing|reconnect|tap|tunnel)\.ts$/, 1],
+  [/^(vhost\.ts$|lib\/vhost\/|lib\/(mux|hello)\.ts$)/, 2],
   [/^(join|subdomain)\.ts$/, 3],
   [/^lib\/api\.ts$/, 9], // shapes, of which nothing is there at run time
   [/^lib\//, 4],
@@ -38,13 +36,9 @@ function layerOf(path: string): number {
   return layers.find(([pattern]) => pattern.test(path))?.[1] ?? NaN
 }
 
+/** A folder of lib/, or a file on its own. */
 function roomOf(path: string): string {
-  if (/^lib\/(outbound|connect-proxy)\.ts$/.test(path)) return 'outbound'
-  if (/^lib\/(announce|background|detach|detached|log)\.ts$/.test(path)) return 'log'
-  if (/^lib\/(command|together)\.ts$/.test(path)) return 'together'
-  if (/^lib\/(names|registrar|registrations|tokens)[/.]/.test(path)) return 'registrar'
-  if (/^lib\/(secured|tls)\.ts$/.test(path)) return 'tls'
-  return /^lib\/(deliver|display|http|mux|options)[/.]/.exec(path)?.[1] ?? path
+  return /^lib\/([^/]+)\//.exec(path)?.[1] ?? path
 }
 
 test('every source file has its place in the layers', () => {
@@ -69,7 +63,7 @@ test('no import leads back to where it came from', () => {
     ]),
   )
   // visitor.ts needs the shape of a visit, and rooms those of the library entry: nothing at run time
-  const typeOnly = ['lib/visit.ts', 'lib/visitor.ts', 'lib/api.ts']
+  const typeOnly = ['lib/vhost/visit.ts', 'lib/vhost/visitor.ts', 'lib/api.ts']
   const visit = (path: string, trail: string[]): void => {
     assert.ok(!trail.includes(path), `${[...trail, path].join(' → ')}`)
     for (const to of graph.get(path) ?? [])
@@ -91,15 +85,15 @@ test('rooms do not import each other', () => {
 const doors: [dependency: RegExp, door: string][] = [
   [/^(@chainsafe|@libp2p)\//, 'lib/mux.ts'],
   [/^http-parser-js$/, 'lib/http/parser.ts'],
-  [/^proxy-protocol-js$/, 'lib/proxies.ts'],
+  [/^proxy-protocol-js$/, 'lib/arrivals/proxies.ts'],
   [/^minimist$/, 'lib/options/words.ts'],
   [/^fastest-levenshtein$/, 'lib/options/mistakes.ts'],
   [/^http-proxy-node16$/, 'lib/deliver/proxy.ts'],
-  [/^sirv$/, 'lib/directory.ts'],
-  [/^picocolors$/, 'lib/display/screen.ts'],
-  [/^uqr$/, 'lib/qr.ts'],
+  [/^sirv$/, 'lib/deliver/directory.ts'],
+  [/^picocolors$/, 'lib/announce/display/screen.ts'],
+  [/^uqr$/, 'lib/announce/qr.ts'],
   [/^smol-toml$/, 'lib/toml.ts'],
-  [/^(https-proxy-agent|proxy-from-env)$/, 'lib/connect-proxy.ts'],
+  [/^(https-proxy-agent|proxy-from-env)$/, 'lib/outbound/connect-proxy.ts'],
 ]
 
 test('each dependency has one door', () => {
@@ -115,8 +109,8 @@ test('only the process room exits, prints and handles signals', () => {
   for (const path of sources) {
     const text = readFileSync(join(root, path), 'utf8').replace(/\/\*[^]*?\*\/|\/\/.*$/gm, '')
     const found = /\bconsole\.|process\.(exit|on|once|off|stdout|stderr)\b/.exec(text)?.[0]
-    // lib/background.ts hears only of its parent, and of its own end.
-    if (!['groktunnel.ts', 'lib/process.ts', 'lib/background.ts'].includes(path))
+    // lib/detach/background.ts hears only of its parent, and of its own end.
+    if (!['groktunnel.ts', 'lib/process.ts', 'lib/detach/background.ts'].includes(path))
       assert.equal(found, undefined, `${path}: ${found}`)
   }
 })

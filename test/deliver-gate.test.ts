@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { delivery, type DeliverOptions } from '../lib/deliver.ts'
+import { delivery, type DeliverOptions } from '../lib/deliver/deliver.ts'
 import { gate } from '../lib/deliver/gate.ts'
 import { TunnelError } from '../lib/errors.ts'
 import { parseTarget } from '../lib/target.ts'

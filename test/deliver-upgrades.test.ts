@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { WebSocket, WebSocketServer } from 'ws'
-import type { DeliverOptions } from '../lib/deliver.ts'
+import type { DeliverOptions } from '../lib/deliver/deliver.ts'
 import { type DeliveredWay, deliverTo } from './delivering.ts'
 import { httpApp, tcpApp, until, visitor, within } from './helpers.ts'
 

@@ -5,7 +5,7 @@ import http from 'node:http'
 import { Duplex, Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { test } from 'node:test'
-import type { DeliverOptions } from '../lib/deliver.ts'
+import type { DeliverOptions } from '../lib/deliver/deliver.ts'
 import { taking } from '../lib/deliver/server.ts'
 import { answerOf, deliverTo, linesOf, serviceAt, tempFolder } from './delivering.ts'
 import {

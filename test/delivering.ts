@@ -5,11 +5,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import { delivery, type DeliverOptions } from '../lib/deliver.ts'
+import { serve } from '../groktunnel.ts'
+import { delivery, type DeliverOptions } from '../lib/deliver/deliver.ts'
 import { register } from '../lib/hello.ts'
 import { Session } from '../lib/mux.ts'
 import { parseTarget } from '../lib/target.ts'
-import { serve } from '../groktunnel.ts'
 import { startServer, within } from './helpers.ts'
 
 export interface DeliveredWay {

@@ -1,8 +1,8 @@
 /** The display as a user sees it: a real process in a real pseudo-terminal, read by a model of a screen. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
-import { hasColor, isScreen } from '../lib/display.ts'
-import { qrCode } from '../lib/qr.ts'
+import { hasColor, isScreen } from '../lib/announce/display/display.ts'
+import { qrCode } from '../lib/announce/qr.ts'
 import { widthOf } from '../lib/text.ts'
 import type { ShownTunnel } from './fixtures/display.ts'
 import { until } from './helpers.ts'

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import net from 'node:net'
 import { test } from 'node:test'
-import { isListening } from '../lib/listening.ts'
+import { isListening } from '../lib/local/listening.ts'
 import { listening } from './helpers.ts'
 
 const skip = existsSync('/proc/net/tcp') ? false : 'no /proc/net/tcp'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { Durations } from '../lib/percentiles.ts'
+import { Durations } from '../lib/announce/display/percentiles.ts'
 
 const MINUTE = 60_000
 

@@ -3,9 +3,9 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TunnelError } from '../lib/errors.ts'
-import type { Held } from '../lib/held.ts'
-import { Names } from '../lib/names.ts'
-import { stateFile } from '../lib/state-file.ts'
+import type { Held } from '../lib/names/held.ts'
+import { Names } from '../lib/names/names.ts'
+import { stateFile } from '../lib/names/state-file.ts'
 import { until, within } from './helpers.ts'
 import { folder } from './programs.ts'
 

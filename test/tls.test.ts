@@ -12,7 +12,7 @@ import type { ConnectionOptions, TLSSocket } from 'node:tls'
 import { join } from '../join.ts'
 import { cut, farewell } from '../lib/ending.ts'
 import { TunnelError } from '../lib/errors.ts'
-import { type Secure, secure, type Timing, type TlsOptions } from '../lib/tls.ts'
+import { type Secure, secure, type Timing, type TlsOptions } from '../lib/tls/tls.ts'
 import { Authority, type Issued, noOpenssl } from './certificates.ts'
 import { bodyOf, hashOf, hashOfBody, tcpApp, until, within } from './helpers.ts'
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { connect, type Tunnel } from '../groktunnel.ts'
 import { TunnelError } from '../lib/errors.ts'
-import { keepUp, openAll } from '../lib/together.ts'
+import { keepUp, openAll } from '../lib/together/together.ts'
 import { startServer, tcpApp, until, within } from './helpers.ts'
 import { folder } from './programs.ts'
 

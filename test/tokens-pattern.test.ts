@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { matches, overlap, parsePattern, type Pattern } from '../lib/tokens/pattern.ts'
+import { matches, overlap, parsePattern, type Pattern } from '../lib/names/tokens/pattern.ts'
 
 function patternOf(text: string): Pattern {
   const pattern = parsePattern(text)

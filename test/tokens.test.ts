@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { inspect } from 'node:util'
 import { TunnelError } from '../lib/errors.ts'
-import { readToken, tokens } from '../lib/tokens.ts'
+import { readToken, tokens } from '../lib/names/tokens/tokens.ts'
 
 const ALICE = 'alice-s3cret-0123456789'
 const BOB = 'bob-s3cret-9876543210'

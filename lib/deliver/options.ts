@@ -1,5 +1,5 @@
 /** All that may be asked for of what passes between visitors and the local service. */
-import type { DialOptions } from '../local.ts'
+import type { DialOptions } from '../local/local.ts'
 import type { EditOptions } from './edits.ts'
 import type { GateOptions } from './gate.ts'
 import type { OnHint } from './hints.ts'

@@ -9,7 +9,7 @@
  */
 import { existsSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { readText, shown } from '../tokens/secret.ts'
+import { readText, shown } from '../text-file.ts'
 import { isTable, kindOf, parseToml, type Table } from '../toml.ts'
 import type { Layer } from './layers.ts'
 import { unknown, usage } from './mistakes.ts'

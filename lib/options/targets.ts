@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { readText } from '../tokens/secret.ts'
+import { readText } from '../text-file.ts'
 import type { Config } from './config.ts'
 import { type AllGiven, type Layer, merge, settle } from './layers.ts'
 import { nextStep, quoted, unknown, usage } from './mistakes.ts'

@@ -1,0 +1,114 @@
+/**
+ * How many tunnels there may be, and how fast they may come. A registration is half open until the client has spoken
+ * yamux: of those only so many are kept, and the oldest makes room for the next, as an honest client speaks at once.
+ */
+import { isLoopback } from '../address.ts'
+import { descriptorLimit } from '../descriptors.ts'
+import { TunnelError } from '../errors.ts'
+import type { Session } from '../mux.ts'
+import { Rate } from '../rate.ts'
+
+export interface RegistrationOptions {
+  /** Tunnels at once; default 10,000, or a fifth of the descriptors. */
+  maxTunnels?: number
+  /** Of them, from one address; default 100, and no limit for loopback. */
+  maxTunnelsPerAddress?: number
+  /** Registrations of one address; default 300 a minute, and no limit for loopback. */
+  registrationsPerMinute?: number
+  /** Clients that have registered and not spoken yet; default 1,000. */
+  maxHalfOpen?: number
+}
+
+export interface Registrant {
+  address: string
+  /** a token's name, and how many tunnels it may have */
+  name?: string | undefined
+  maxTunnels?: number | undefined
+}
+
+const REMEMBERED_ADDRESSES = 10_000
+
+export class Registrations {
+  readonly #options: RegistrationOptions
+  readonly #maxTunnels: number
+  readonly #counts = new Map<string, number>()
+  readonly #rates = new Map<string, Rate>()
+  readonly #halfOpen = new Set<Session>()
+  #total = 0
+
+  constructor(options: RegistrationOptions) {
+    this.#options = options
+    this.#maxTunnels = options.maxTunnels ?? Math.min(10_000, Math.floor(descriptorLimit() / 5))
+  }
+
+  /** Somebody asks for a tunnel. Throws `too-many-registrations`. */
+  knock(address: string): void {
+    if (this.#rateOf(address).take()) return
+    throw new TunnelError('too-many-registrations', `${address} registers too often; try again in a minute`)
+  }
+
+  /** Throws `server-full` when one more is too many; `before` is replaced by it. */
+  check({ address, name, maxTunnels }: Registrant, before: Session | undefined): void {
+    const { maxTunnelsPerAddress } = this.#options
+    const mostHere = maxTunnelsPerAddress ?? (isLoopback(address) ? Infinity : 100)
+    if (before !== undefined) return
+    if (this.#total >= this.#maxTunnels) throw full('the server', this.#maxTunnels)
+    if (this.#count(`address ${address}`) >= mostHere) throw full(address, mostHere)
+    if (maxTunnels !== undefined && this.#count(`token ${name}`) >= maxTunnels)
+      throw full(`the token ${name}`, maxTunnels)
+  }
+
+  /** Counts a session until it closes. */
+  add(session: Session, { address, name }: Registrant): void {
+    const keys = name === undefined ? [`address ${address}`] : [`address ${address}`, `token ${name}`]
+    this.#total += 1
+    for (const key of keys) this.#counts.set(key, this.#count(key) + 1)
+    this.#await(session)
+    session.on('close', () => {
+      this.#total -= 1
+      for (const key of keys) this.#leave(key)
+    })
+  }
+
+  /** Makes room among the half open, and waits for the answer to the first ping. */
+  #await(session: Session): void {
+    const [oldest] = this.#halfOpen
+    if (oldest !== undefined && this.#halfOpen.size >= (this.#options.maxHalfOpen ?? 1_000))
+      oldest.destroy(crowded)
+    this.#halfOpen.add(session)
+    const settle = () => this.#halfOpen.delete(session)
+    session.on('close', settle)
+    void session.ping().then(settle)
+  }
+
+  #count(key: string): number {
+    return this.#counts.get(key) ?? 0
+  }
+
+  #leave(key: string): void {
+    const left = this.#count(key) - 1
+    if (left > 0) this.#counts.set(key, left)
+    else this.#counts.delete(key)
+  }
+
+  #rateOf(address: string): Rate {
+    const { registrationsPerMinute } = this.#options
+    const perMinute = registrationsPerMinute ?? (isLoopback(address) ? Infinity : 300)
+    const rate = this.#rates.get(address) ?? new Rate(perMinute, perMinute / 60)
+    // The address that is heard of longest ago is forgotten first.
+    this.#rates.delete(address)
+    this.#rates.set(address, rate)
+    const [oldest] = this.#rates.keys()
+    if (oldest !== undefined && this.#rates.size > REMEMBERED_ADDRESSES) this.#rates.delete(oldest)
+    return rate
+  }
+}
+
+const crowded = new TunnelError('session-lost', 'the client registered and did not speak, and others came')
+
+function full(who: string, tunnels: number): TunnelError {
+  return new TunnelError(
+    'server-full',
+    `${who} has ${tunnels} tunnels, and may have no more; try again later`,
+  )
+}

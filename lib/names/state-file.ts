@@ -1,0 +1,93 @@
+/**
+ * The names of a server, written down so that they stay their owners' when it starts anew, also after a crash. The file
+ * holds hashes, no secret. It is written beside and renamed, so that there is never half a file; when it cannot be
+ * written, the server goes on without.
+ */
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { codeOf, TunnelError } from '../errors.ts'
+import { makeFolder } from '../state-folder.ts'
+import type { Held } from './held.ts'
+
+export interface StateFile {
+  /** What was written last; nothing where there is no file, or none that can be read. */
+  load(): Promise<Held>
+  /** Writes what `held` gives at that time, at once or 100 ms after the last time. */
+  save(held: () => Held): void
+  /** Settles when what was to be saved is on disk. */
+  saved(): Promise<void>
+}
+
+const REST_MS = 100
+
+/** Without a path nothing is kept. `onFault` is told, once, that the file cannot be written. */
+export function stateFile(path: string | undefined, onFault: (error: TunnelError) => void): StateFile {
+  if (path === undefined) return nowhere
+  let latest: (() => Held) | undefined
+  let writing: Promise<void> | undefined
+  let isTold = false
+  const rest = new AbortController()
+
+  async function write(path: string): Promise<void> {
+    for (let held = latest; held !== undefined; held = latest) {
+      latest = undefined
+      try {
+        await makeFolder(dirname(path))
+        await writeFile(`${path}.new`, JSON.stringify(held()), { mode: 0o600 })
+        await rename(`${path}.new`, path)
+      } catch (error) {
+        if (!isTold) onFault(unwritable(path, error))
+        isTold = true
+      }
+      await setTimeout(REST_MS, undefined, { ref: false, signal: rest.signal }).catch(() => undefined)
+    }
+    writing = undefined
+  }
+
+  return {
+    async load() {
+      try {
+        return parse(await readFile(path, 'utf8'))
+      } catch {
+        return {}
+      }
+    },
+    save(held) {
+      latest = held
+      writing ??= Promise.resolve().then(() => write(path))
+    },
+    async saved() {
+      rest.abort()
+      await writing
+    },
+  }
+}
+
+const nowhere: StateFile = {
+  load: () => Promise.resolve({}),
+  save: () => undefined,
+  saved: () => Promise.resolve(),
+}
+
+function unwritable(path: string, cause: unknown): TunnelError {
+  const message = `expected to write ${path}, got ${codeOf(cause)}; names are not kept over a restart`
+  return new TunnelError('unexpected', message, { cause })
+}
+
+function parse(text: string): Held {
+  const entries = Object.entries(JSON.parse(text) as Record<string, unknown>)
+  return Object.fromEntries(entries.filter((entry): entry is [string, Held[string]] => isHeld(entry[1])))
+}
+
+function isHeld(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const { proof, client, replaced } = value as Record<string, unknown>
+  const isClient = (id: unknown) => typeof id === 'string'
+  return (
+    isClient(proof) &&
+    (client === undefined || isClient(client)) &&
+    Array.isArray(replaced) &&
+    replaced.every(isClient)
+  )
+}
