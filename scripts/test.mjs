@@ -1,10 +1,10 @@
-// Runs the built tests: first those that may share the cores, then, one file after the other, those that measure time or
-// memory and must have the machine for themselves.
+// Runs the built tests: first those that may share the cores, then those that load the machine or watch the clock, two
+// files at a time, and last, one after the other, those that measure time or memory to the last tenth.
 import { spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 
-const alone =
-  /^(mux-attacks|vhost-attacks|http-hostile|leaks|storm|latency|limits|netns|heartbeat)\.test\.js$/
+const inPairs = /^(heartbeat|latency|limits|mux-attacks|netns|vhost-attacks)\.test\.js$/
+const alone = /^(http-hostile|leaks|storm)\.test\.js$/
 const files = readdirSync('build/test').filter((file) => file.endsWith('.test.js'))
 
 function run(concurrency, some) {
@@ -12,10 +12,12 @@ function run(concurrency, some) {
   return spawnSync(process.execPath, args, { stdio: 'inherit' }).status === 0
 }
 
+const sharing = files.filter((file) => !inPairs.test(file) && !alone.test(file))
 const results = [
+  run(3, sharing),
   run(
     2,
-    files.filter((file) => !alone.test(file)),
+    files.filter((file) => inPairs.test(file)),
   ),
   run(
     1,

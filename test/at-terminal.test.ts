@@ -4,11 +4,12 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { executable } from './executable.ts'
 import { ask, httpApp, startServer, until, visitor } from './helpers.ts'
 import { folder, freePort, startServerAt } from './programs.ts'
 import { Terminal, type TerminalOptions } from './terminal.ts'
 
-const program = fileURLToPath(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url))
+const program = fileURLToPath(executable)
 
 interface AtOptions extends TerminalOptions {
   /** the words after the port of the server; default the port of a local service */

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict'
 import { constants } from 'node:os'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { executable } from './executable.ts'
 import { until, visitor } from './helpers.ts'
 import { Terminal } from './terminal.ts'
 import { isToldOfProcesses, linesOf, place } from './shell.ts'
 
 const skip = isToldOfProcesses ? false : 'no /proc to find processes in'
-const file = fileURLToPath(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url))
+const file = fileURLToPath(executable)
 
 /** What it takes to start a client in a terminal. */
 async function terminalPlace(t: TestContext): Promise<{ program: string[]; port: string; app: string }> {

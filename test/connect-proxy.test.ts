@@ -295,7 +295,7 @@ describe('what is no URL of an HTTP proxy is refused by the name of the option, 
 })
 
 test('a password is in no log of the packages either', () => {
-  const file = new URL(`../lib/connect-proxy${import.meta.url.slice(-3)}`, import.meta.url)
+  const file = new URL(`../lib/outbound/connect-proxy${import.meta.url.slice(-3)}`, import.meta.url)
   const script = `import { proxyAgent } from '${file.href}'
     proxyAgent({ host: 'a.example', port: 1, proxy: 'http://user:secret@proxy.example' })`
   const argv = [

@@ -3,9 +3,10 @@ import { spawn } from 'node:child_process'
 import { once, getEventListeners } from 'node:events'
 import { test, type TestContext } from 'node:test'
 import { connect, serve, type Server } from '../groktunnel.ts'
+import { executable } from './executable.ts'
 import { ask, httpApp, startServer, tcpApp, until, type Visitor, visitor, within } from './helpers.ts'
 
-const entry = JSON.stringify(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url).href)
+const entry = JSON.stringify(executable.href)
 
 /** Runs a script that uses the library in a process of its own, which must end by itself. */
 async function script(source: string): Promise<{ code: number | null; output: string; ms: number }> {

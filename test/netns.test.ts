@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { executable } from './executable.ts'
 import { hashOfBody, until } from './helpers.ts'
 import {
   layWire,
@@ -15,7 +16,7 @@ import {
 
 const skip = whyNoWire() ?? false
 const suffix = import.meta.url.slice(-3)
-const program = fileURLToPath(new URL(`../groktunnel${suffix}`, import.meta.url))
+const program = fileURLToPath(executable)
 const ends = fileURLToPath(new URL(`./fixtures/ends${suffix}`, import.meta.url))
 const BODY = { hash: hashOfBody(4 * 1024 * 1024, 'ends'), bytes: 4 * 1024 * 1024 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
-import { version } from '../lib/version.ts'
+import { version } from './executable.ts'
 import { ask, httpApp, startServer, tcpApp, visitor } from './helpers.ts'
 import { folder, freePort, type Program, start, startClientOf, startServerAt } from './programs.ts'
 

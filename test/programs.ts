@@ -11,10 +11,10 @@ import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { executable, unbundled } from './executable.ts'
 import type { Holdings } from './fixtures/tell-usage.ts'
 import { until, within } from './helpers.ts'
 
-const file = fileURLToPath(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url))
 const teller = new URL(`./fixtures/tell-usage${import.meta.url.slice(-3)}`, import.meta.url).href
 
 /** What ends things after a test: its context, or whoever else. */
@@ -29,7 +29,7 @@ export interface ProgramOptions {
   env?: Record<string, string>
   /** Descriptors it may have open. */
   descriptors?: number
-  /** It can be asked what it holds. */
+  /** It can be asked what it holds, and is unbundled for that. */
   tells?: boolean
 }
 
@@ -97,6 +97,7 @@ function remove(path: string): void {
 
 export function start(t: Cleanup, argv: (string | number)[], options: ProgramOptions = {}): Program {
   const { state = folder(t), env = {}, descriptors, tells = false } = options
+  const file = fileURLToPath(tells ? unbundled : executable)
   const flags = tells ? ['--expose-gc', '--disable-warning=ExperimentalWarning', '--import', teller] : []
   const command = [process.execPath, ...process.execArgv, ...flags, file, ...argv.map(String)]
   const limited = descriptors === undefined ? [] : ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh']

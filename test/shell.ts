@@ -9,10 +9,11 @@ import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { executable } from './executable.ts'
 import { ask, httpApp, startServer, until } from './helpers.ts'
 import { folder, Program } from './programs.ts'
 
-const file = fileURLToPath(new URL(`../groktunnel${import.meta.url.slice(-3)}`, import.meta.url))
+const file = fileURLToPath(executable)
 
 export interface ShellOptions {
   /** Of the server. */

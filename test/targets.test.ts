@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import http, { type RequestListener } from 'node:http'
 import https from 'node:https'
 import type { AddressInfo, Server as NetServer } from 'node:net'
@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url'
 import { WebSocket, WebSocketServer } from 'ws'
 import { Authority, noOpenssl } from './certificates.ts'
 import { serviceAt } from './delivering.ts'
+import { executable } from './executable.ts'
 import {
   ask,
   bodyOf,
@@ -29,9 +30,6 @@ import {
 } from './helpers.ts'
 import { folder, freePort, Program } from './programs.ts'
 
-const places = ['../dist/groktunnel.js', '../../dist/groktunnel.js']
-const bundle = places.map((path) => fileURLToPath(new URL(path, import.meta.url))).find(existsSync) ?? ''
-
 interface Client extends Program {
   /** The port of the server, and what to send there as Host: for each target. */
   ways: { port: number; host: string }[]
@@ -43,8 +41,7 @@ async function startClient(
   port: number,
   { argv, env = {}, cwd = folder(t), targets = 1 }: StartOptions,
 ): Promise<Client> {
-  assert.ok(bundle !== '', 'expected dist/groktunnel.js; run npm run build')
-  const words = [bundle, '-p', String(port), ...argv.map(String)]
+  const words = [fileURLToPath(executable), '-p', String(port), ...argv.map(String)]
   const variables = { PATH: process.env['PATH'] ?? '', XDG_STATE_HOME: folder(t), ...env }
   const child = spawn(process.execPath, words, { cwd, env: variables, stdio: ['ignore', 'pipe', 'pipe'] })
   t.after(() => child.kill('SIGKILL'))

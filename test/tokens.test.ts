@@ -313,7 +313,7 @@ test('no token stays in the memory of the server', (t) => {
     t,
     `[${name}]\nsha256 = "${hash}"\nnames = ["${name}-*"]\n[bob]\ntoken = "${secrets[1]}"#${secrets[1]}`,
   )
-  const module = new URL(`../lib/tokens${import.meta.url.slice(-3)}`, import.meta.url).href
+  const module = new URL(`../lib/names/tokens/tokens${import.meta.url.slice(-3)}`, import.meta.url).href
   const argv = [...process.execArgv, '--input-type=module', '-e', searcher, module, tokenFile, tokensFile]
   const found = execFileSync(process.execPath, argv, { encoding: 'utf8' })
   assert.deepEqual(JSON.parse(found), [false, false, true, 'function'])
