@@ -166,8 +166,9 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
     })
   })
 
-  names.hold(await state.load())
+  const held = await state.load()
   const { port } = await listen(listener, asked, bind)
+  names.hold(held) // only now the names are ours to keep
   listener.on('error', onFault) // such as EMFILE: it goes on when there are descriptors again
   const site = siteAt(port, tls === undefined ? 'http' : 'https')
   const reload = () => reloadAll(tls, registrar)

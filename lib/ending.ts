@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { Deadline } from './deadline.ts'
 
 const FAREWELL_MS = 5_000
+const TURNED_AWAY_MS = 1_000
 
 /** Ends a Duplex so that its peer can tell it from a clean end: RST on a TCP socket and on a channel. */
 export function cut(end: Duplex): void {
@@ -32,7 +33,8 @@ export function wasReset(end: Duplex): boolean {
 export function farewell(end: Duplex, lastWords?: Buffer): void {
   if (end.destroyed) return
   end.removeAllListeners('data').on('error', ignore)
-  end.on('finish', beginLeaving)
+  if (end.writableFinished) beginLeaving.call(end)
+  else end.on('finish', beginLeaving)
   end.resume().end(lastWords)
 }
 
@@ -41,6 +43,13 @@ export function dismiss(end: Duplex): void {
   if (end.destroyed) return
   beginLeaving.call(end)
   farewell(end)
+}
+
+/** The end of a peer that broke the rules: it has a second to read why, and nothing that it sends is read any more. */
+export function turnAway(end: Duplex): void {
+  if (end.destroyed) return
+  end.removeAllListeners('data').on('error', ignore).pause().end()
+  setTimeout(() => end.destroy(), TURNED_AWAY_MS).unref()
 }
 
 const leaving = new Deadline<Duplex>(FAREWELL_MS, (end) => end.destroy())

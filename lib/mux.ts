@@ -12,7 +12,7 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import type { Logger, MessageStream } from '@libp2p/interface'
-import { cut, dismiss } from './ending.ts'
+import { cut, dismiss, turnAway } from './ending.ts'
 import { codeOf, TunnelError } from './errors.ts'
 import { Channel, INITIAL_WINDOW_BYTES } from './mux/channel.ts'
 import type { Carrier, Stream } from './mux/channel.ts'
@@ -33,12 +33,16 @@ export interface SessionOptions {
   maxWindowBytes?: number
   /** Bytes by which all windows of the session together may grow; default 32 MiB. */
   maxGrowthBytes?: number
+  /** The id after which no channel is opened; default 2^32 less 2^20. */
+  lastId?: number
 }
 
 interface SessionEvents {
   channel: [channel: Channel]
   /** The peer wants no new channels and will close; those that are open go on. */
   goodbye: []
+  /** It opens no more channels: their numbers are used up. It closes when those that are open have ended. */
+  spent: []
   /** Last of all, once. The error says why; it is absent after an orderly end, by us or by the peer. */
   close: [error: TunnelError | undefined, byUs: boolean]
 }
@@ -46,7 +50,16 @@ interface SessionEvents {
 /** Pings, refused and stray frames that a peer may send: far more than an honest one does, too few to hurt. */
 const STRAY_BURST = 10_000
 const STRAY_PER_SECOND = 1_000
-const PONGS_OWED = 64
+/** Channels that a peer may reset after they have begun, before it is read more slowly: visitors may be to blame. */
+const RESET_BURST = 10_000
+const RESETS_PER_SECOND = 2_000
+/** Answers that may wait for a peer that does not read: pongs, and refusals of channels. */
+const ANSWERS_OWED = 1_000
+/** Pings of ours that may be without an answer: eight hours of a heartbeat of 3 s. */
+const PINGS_UNANSWERED = 10_000
+/** The last ids are kept for what is under way when a session retires. Ids are even or odd numbers of 32 bits. */
+const LAST_ID = 2 ** 32 - 2 ** 20
+const RETIRING_MS = 10_000
 /** Frames in one read after which other sockets have their turn. */
 const CROWD = 500
 
@@ -60,21 +73,27 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   readonly #socket: Socket
   readonly #isServer: boolean
   readonly #maxChannels: number
+  readonly #maxId: number
   readonly #reader = new FrameReader(this)
   readonly #muxer
   readonly #channels = new NumberMap<Channel>()
   /** Channels the peer announced without a byte so far, and the window it granted: they cost us this entry. */
   readonly #announced = new NumberMap<number>()
+  /** being opened by us */
+  #opening = 0
   #arrived: Channel[] = []
   readonly #strays = new Rate(STRAY_BURST, STRAY_PER_SECOND)
+  readonly #resets = new Rate(RESET_BURST, RESETS_PER_SECOND)
+  /** those of this read that were too many */
+  #hasty = 0
   #strayBytes = 0
   #growthLeft: number
   #lastId = 0
   /** those under way, by their value: some peers answer a few at once in any order */
   readonly #pings = new Map<number, { sentAt: number; resolve: (rttMs: number) => void }>()
   #lastPing = 0
-  /** Pings since the peer last caught up. */
-  #pongsOwed = 0
+  /** Answers to what the peer asked since it last caught up. */
+  #answersOwed = 0
   #drains = 0
   /** the peer has said goodbye */
   #isLeaving = false
@@ -91,6 +110,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     this.#socket = socket
     this.#isServer = options.side === 'server'
     this.#maxChannels = options.maxChannels ?? 10_000
+    this.#maxId = options.lastId ?? LAST_ID
     this.maxWindowBytes = options.maxWindowBytes ?? 16 * 1024 * 1024
     this.#growthLeft = options.maxGrowthBytes ?? 32 * 1024 * 1024
     this.gather = new Gather(socket, () => this.channelCount > 1)
@@ -116,19 +136,30 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   /** Opens a channel to the peer. Throws `session-closed`, or `server-full` at `maxChannels`. */
   async open(): Promise<Channel> {
-    if (this.#closed || this.#isLeaving) throw ended
-    if (this.#channels.size >= this.#maxChannels) {
+    if (this.#closed || this.#isLeaving || this.#isByUs) throw ended
+    if (this.#channels.size + this.#opening >= this.#maxChannels) {
       throw new TunnelError('server-full', `the tunnel already has ${this.#maxChannels} connections`)
     }
-    const stream = await this.#muxer.createStream()
-    this.#lastId = stream.streamId
+    this.#opening += 1
+    const stream = await this.#muxer.createStream().finally(() => (this.#opening -= 1))
+    this.#lastId = Math.max(this.#lastId, stream.streamId)
+    if (stream.streamId >= this.#maxId) this.#retire()
     if (!this.#closed) return this.#adopt(stream)
     stream.abort(ended)
     throw ended
   }
 
+  /** The spec has no way on from the last id but a new connection. */
+  #retire(): void {
+    if (this.#isByUs) return
+    this.leave(RETIRING_MS)
+    this.emit('spent')
+  }
+
   /** One round trip in ms. Never settles when the session ends first. */
   ping(): Promise<number> {
+    if (this.#pings.size === PINGS_UNANSWERED)
+      this.destroy(new TunnelError('protocol-violation', 'the peer answers no pings'))
     const value = (this.#lastPing = (this.#lastPing + 1) >>> 0)
     this.gather.write(encodeHeader(FrameType.ping, Flag.syn, 0, value))
     return new Promise((resolve) => this.#pings.set(value, { sentAt: performance.now(), resolve }))
@@ -166,7 +197,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     this.#onClose()
     // Who does not listen need not be told.
     if (isLost) cut(this.#socket)
-    else dismiss(this.#socket)
+    else turnAway(this.#socket)
   }
 
   // Carrier, for the channels
@@ -212,7 +243,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   onPayload(frame: Frame, bytes: Buffer, isLast: boolean): void {
     const channel = this.#channels.get(frame.id)
     channel?.receive(bytes)
-    if (isLast && frame.flags !== 0) channel?.control(frame.flags, 0)
+    if (isLast && frame.flags !== 0 && channel !== undefined) this.#control(channel, frame.flags, 0)
   }
 
   #onDataFrame(frame: Frame): void {
@@ -232,8 +263,13 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     const granted = this.#announced.get(frame.id)
     const channel = this.#channels.get(frame.id)
     if (granted !== undefined) this.#announced.set(frame.id, granted + frame.length)
-    else if (channel !== undefined) channel.control(frame.flags, frame.length)
+    else if (channel !== undefined) this.#control(channel, frame.flags, frame.length)
     else if ((frame.flags & Flag.syn) === 0) this.#onStray(frame.id, 0)
+  }
+
+  #control(channel: Channel, flags: number, granted: number): void {
+    if (flags & Flag.rst && !this.#resets.take()) this.#hasty += 1
+    channel.control(flags, granted)
   }
 
   /** The peer opens a channel. A server has no use for that; a client announces it to nobody before it speaks. */
@@ -251,7 +287,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     }
     this.#ration('refused channels')
     this.#strayBytes += INITIAL_WINDOW_BYTES
-    this.gather.write(encodeHeader(FrameType.windowUpdate, Flag.rst, id, 0))
+    this.#answer(encodeHeader(FrameType.windowUpdate, Flag.rst, id, 0))
   }
 
   #materialise(id: number): void {
@@ -279,11 +315,17 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #onPing({ flags, length }: Frame): void {
     if (flags === Flag.ack) return this.#onPong(length)
     this.#ration('pings')
-    this.#pongsOwed = this.#drains === this.gather.drains && this.gather.congested ? this.#pongsOwed + 1 : 0
-    this.#drains = this.gather.drains
-    if (this.#pongsOwed > PONGS_OWED)
-      throw new TunnelError('protocol-violation', 'pings, but answers are not read')
-    this.gather.write(encodeHeader(FrameType.ping, Flag.ack, 0, length))
+    this.#answer(encodeHeader(FrameType.ping, Flag.ack, 0, length))
+  }
+
+  /** What a peer asks for nothing, and then does not read, waits in our memory. */
+  #answer(frame: Buffer): void {
+    const { drains, isBehind } = this.gather
+    this.#answersOwed = isBehind && drains === this.#drains ? this.#answersOwed + 1 : 0
+    this.#drains = drains
+    if (this.#answersOwed > ANSWERS_OWED)
+      throw new TunnelError('protocol-violation', 'asks on and on, and does not read the answers')
+    this.gather.write(frame)
   }
 
   #onPong(value: number): void {
@@ -297,10 +339,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   /** "No new channels"; those that are open go on until the peer closes the connection. */
   #onGoAway({ length }: Frame): void {
-    if (length !== GoAway.normal)
-      this.#error = new TunnelError('session-closed', `the peer gave up (code ${length})`)
+    if (length !== GoAway.normal) throw new TunnelError('session-closed', `the peer gave up (code ${length})`)
     this.#ration('goodbyes')
-    if (!this.#isLeaving && length === GoAway.normal) queueMicrotask(() => this.#onGoodbye())
+    if (!this.#isLeaving) queueMicrotask(() => this.#onGoodbye())
     this.#isLeaving = true
   }
 
@@ -325,7 +366,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
       const before = this.#reader.frames
       this.#reader.read(bytes)
       this.#deliver()
-      if (this.#reader.frames - before > CROWD) this.#yield()
+      if (this.#hasty > 0 || this.#reader.frames - before > CROWD) this.#rest()
     } catch (error) {
       this.destroy(
         error instanceof TunnelError ? error : new TunnelError('protocol-violation', String(error)),
@@ -334,9 +375,12 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   }
 
   /** Node would read on, up to 2 MiB, before any other socket: a crowd of tiny frames must not hold up the rest. */
-  #yield(): void {
+  #rest(): void {
+    const goOn = () => this.#closed || this.#socket.resume()
     this.#socket.pause()
-    setImmediate(() => this.#socket.resume())
+    if (this.#hasty === 0) setImmediate(goOn)
+    else setTimeout(goOn, (this.#hasty / RESETS_PER_SECOND) * 1000)
+    this.#hasty = 0
   }
 
   #deliver(): void {

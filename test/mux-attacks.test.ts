@@ -216,8 +216,6 @@ const attacks: Attack[] = [
     title: `goodbye with code ${code}`,
     run: async ({ peer }: Stage) => {
       await peer.send(frame(GOAWAY, 0, 0, code))
-      await peer.roundTrip()
-      peer.socket.end()
     },
     ends: new RegExp(`gave up \\(code ${code}\\)`),
   })),

@@ -12,14 +12,17 @@ import type { Channel, SessionOptions } from '../lib/mux.ts'
 import {
   ACK,
   collectGarbage,
+  data,
   event,
   frame,
+  GOAWAY,
   KIB,
   listening,
   MIB,
   PING,
   RawPeer,
   readAll,
+  RST,
   SYN,
   tcpPair,
   UPDATE,
@@ -406,6 +409,49 @@ test('more than maxChannels are refused, until one has closed', async (t) => {
   await channel(ends)
 })
 
+test('more than maxChannels asked for at the same moment are refused as those that come later', async (t) => {
+  const { server } = await sessions(t, { maxChannels: 3 })
+  const asked = await Promise.allSettled(Array.from({ length: 7 }, () => server.open()))
+  const codes = asked.map((one) => {
+    if (one.status === 'rejected') return (one.reason as TunnelError).code
+    one.value.on('error', () => undefined)
+    return ''
+  })
+  assert.deepEqual(codes.sort(), ['', '', '', ...Array<string>(4).fill('server-full')])
+})
+
+test('a session whose ids are used up opens no more, lets what is open end, and then closes', async (t) => {
+  const ends = await sessions(t, { lastId: 6 })
+  let spent = 0
+  ends.server.on('spent', () => (spent += 1))
+  const pairs = [await channel(ends), await channel(ends)]
+  assert.equal(spent, 0)
+  pairs.push(await channel(ends))
+  assert.equal(spent, 1)
+  await assert.rejects(ends.server.open(), { code: 'session-closed' })
+  await ends.server.ping()
+  const closes = Promise.all([event(ends.server, 'close'), event(ends.client, 'close')])
+  const whole = Promise.all(pairs.map(([ours]) => readToEnd(ours)))
+  for (const [ours, theirs] of pairs) {
+    ours.end()
+    theirs.end('answer')
+  }
+  assert.deepEqual(await whole, ['answer', 'answer', 'answer'])
+  assert.deepEqual(await closes, [
+    [undefined, true],
+    [undefined, false],
+  ])
+})
+
+test('a peer that gives up is let go at once, though it stays connected', async (t) => {
+  const [near, far] = await tcpPair(t)
+  const server = new Session(far, { side: 'server' })
+  const closed = event(server, 'close')
+  near.write(frame(GOAWAY, 0, 0, 2))
+  const [error] = (await closed) as [TunnelError]
+  assert.match(error.message, /code 2/)
+})
+
 test('a ping measures the round trip', async (t) => {
   const { server } = await sessions(t, {}, 25)
   const rttMs = await server.ping()
@@ -567,6 +613,57 @@ test('what was written on a channel that has gone is not kept for a peer that do
   collectGarbage()
   const grown = (process.memoryUsage().arrayBuffers - before) / MIB
   assert.ok(grown < 4, `${grown.toFixed(1)} MiB kept`)
+})
+
+for (const [what, asking] of [
+  ['pings', () => frame(PING, SYN, 0, 7)],
+  ['channels', (at: number) => frame(UPDATE, SYN, 2 * at + 1, 0)],
+] as const) {
+  test(`a peer that asks for ${what}, and reads no answers, is ended before many wait for it`, async (t) => {
+    const { server, socket, peer, first } = await deafPeer(t)
+    pump(first, Buffer.alloc(64 * KIB), 64 * MIB)
+    const other = await sessions(t)
+    await standstill(other.server, () => (socket.writableNeedDrain ? 1 : 0))
+    const closed = event(server, 'close')
+    for (let at = 0; at < 20 && socket.writable; at++) {
+      await peer.send(...Array.from({ length: 100 }, (_, n) => asking(100 * at + n)))
+      await other.server.ping()
+    }
+    const [error] = (await closed) as [TunnelError]
+    assert.match(error.message, /does not read the answers/)
+  })
+}
+
+test('of a peer that broke the rules nothing more is read, and it still hears why', async (t) => {
+  const [near, far] = await tcpPair(t)
+  const server = new Session(far, { side: 'server' })
+  const peer = new RawPeer(near)
+  const closed = event(server, 'close')
+  await peer.send(frame(GOAWAY + 1, 0, 0, 0))
+  await closed
+  const before = far.bytesRead
+  await peer.next((came) => came.type === GOAWAY && came.length === 1, 'a word')
+  await peer.flood(Buffer.alloc(64 * KIB), 1024)
+  await within(peer.closed, 'the end')
+  assert.ok(far.bytesRead - before < 128 * KIB, `${far.bytesRead - before} bytes were read`)
+})
+
+test('a peer whose channels begin and are reset without end is read more slowly, and serves on', async (t) => {
+  const [near, far] = await tcpPair(t)
+  const client = new Session(far, { side: 'client' })
+  client.on('channel', (channel) => channel.on('error', () => undefined).resume())
+  const peer = new RawPeer(near)
+  const vain = (id: number) => [data(id, 'GET', SYN), frame(UPDATE, RST, id, 0)]
+  const flood = (from: number, to: number) =>
+    Buffer.concat(Array.from({ length: to - from }, (_, at) => vain(2 * (from + at + 1))).flat())
+  const began = performance.now()
+  await peer.send(flood(0, 14_000))
+  for (let trips = 0; trips < 2; trips++) await peer.roundTrip() // the rest comes after what came with the last of them
+  const ms = performance.now() - began
+  assert.ok(ms > 1_900, `10,000 at once and 2,000 a second: 14,000 took ${ms} ms`)
+  const came = event(client, 'channel')
+  await peer.send(data(30_000, 'GET', SYN))
+  await came
 })
 
 test('a session that closes lets go of a connection whose peer does not read', async (t) => {

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { connect, type Server, type ServeOptions, type Tunnel } from '../groktunnel.ts'
 import { type TunnelError } from '../lib/errors.ts'
+import { type Channel, Session } from '../lib/mux.ts'
+import { Names } from '../lib/names/names.ts'
+import { tcpPair } from './attacker.ts'
 import { ask, httpApp, startServer, until, visitor, type Visitor, within } from './helpers.ts'
 import { folder, freePort, startClientOf, startServerAt, refusalOf } from './programs.ts'
 import { registrant } from './registrant.ts'
@@ -253,4 +257,29 @@ test('the program: a killed client’s name is kept, and a visitor in the gap is
   const next = await startClientOf(t, port, { argv, state })
   assert.equal(next.url, killed.url)
   await waiting.got('hello')
+})
+
+test('where a session has used up its ids, visitors wait for the next one of the same owner', async (t) => {
+  const names = new Names({})
+  const next = async (lastId: number) => {
+    const [near, far] = await tcpPair(t)
+    new Session(near, { side: 'client' })
+    return new Session(far, { side: 'server', lastId })
+  }
+  const visit = async (): Promise<Channel> => {
+    const channel = await names.open('app', 'app.localhost', new Socket())
+    return channel.on('error', () => undefined)
+  }
+  const owner = { key: 'key-of-ours', client: 'one' }
+  names.take('app', owner, await next(4))
+  await visit()
+  await visit()
+  const waiting = visit()
+  assert.equal(names.find('app'), undefined)
+  assert.throws(() => names.check('app', { key: 'key-of-others' }), { code: 'name-taken' })
+  names.check('app', owner)
+  const fresh = await next(100)
+  names.take('app', owner, fresh)
+  assert.equal((await waiting).id, 2)
+  assert.equal(names.find('app'), fresh)
 })

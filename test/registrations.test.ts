@@ -80,6 +80,28 @@ test('a holder of a token has only so many tunnels, also from many addresses', a
   assert.equal(await answerTo({ name: 'four', token: alice }), '101')
 })
 
+test('taking a name over makes room only where the one before was counted', async (t) => {
+  const tokensFile = join(folder(t), 'tokens.toml')
+  const [alice, bob] = ['alice-secret', 'bob-secret']
+  const rows = [`[alice]\ntoken = "${alice}"`, `[bob]\ntoken = "${bob}"`]
+  writeFileSync(tokensFile, rows.map((row) => `${row}\nmax-tunnels = 1\n`).join(''))
+  const { answerTo } = await scene(t, { tokensFile, maxTunnelsPerAddress: 2 })
+  const key = 'key-of-both'
+  assert.equal(await answerTo({ name: 'one', key, client: 'a', token: alice }), '101')
+  assert.equal(await answerTo({ name: 'two', token: bob, from: '127.0.0.2' }), '101')
+  assert.equal(await answerTo({ name: 'one', key, client: 'b', token: bob }), '503 server-full')
+  assert.equal(await answerTo({ name: 'one', key, client: 'c', token: alice }), '101')
+})
+
+test('nor does it make room at another address', async (t) => {
+  const { answerTo } = await scene(t, { maxTunnelsPerAddress: 1 })
+  const key = 'key-of-ours'
+  assert.equal(await answerTo({ name: 'one', key, client: 'a' }), '101')
+  assert.equal(await answerTo({ name: 'two', from: '127.0.0.2' }), '101')
+  assert.equal(await answerTo({ name: 'one', key, client: 'b', from: '127.0.0.2' }), '503 server-full')
+  assert.equal(await answerTo({ name: 'one', key, client: 'c' }), '101')
+})
+
 test('a holder of a token has only so many connections for each tunnel', async (t) => {
   const tokensFile = join(folder(t), 'tokens.toml')
   writeFileSync(tokensFile, '[alice]\ntoken = "alice-secret"\nmax-connections = 1\n')

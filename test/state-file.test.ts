@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { connect, serve } from '../groktunnel.ts'
 import type { TunnelError } from '../lib/errors.ts'
 import type { Held } from '../lib/names/held.ts'
 import { Names } from '../lib/names/names.ts'
 import { stateFile } from '../lib/names/state-file.ts'
-import { until, within } from './helpers.ts'
+import { startServer, until, within } from './helpers.ts'
 import { folder } from './programs.ts'
 
 const held: Held = {
@@ -70,12 +72,21 @@ const contents: [text: string, loaded: Held][] = [
   ['{"one":null,"myapp":{"proof":"p","replaced":["c"]}}', { myapp: { proof: 'p', replaced: ['c'] } }],
 ]
 
+const isBroken = (text: string) => ['', '{"myapp":{"proof":"a-ha', 'null'].includes(text)
+
 for (const [text, loaded] of contents) {
   test(`a file of ${JSON.stringify(text)} is no hindrance`, async (t) => {
     const path = join(folder(t), 'names.json')
     writeFileSync(path, text)
-    const names = await stateFile(path, noFault).load()
+    const faults: string[] = []
+    const names = await stateFile(path, ({ message }) => faults.push(message)).load()
     assert.deepEqual(names, loaded)
+    assert.deepEqual(
+      faults,
+      isBroken(text)
+        ? [`expected names in ${path}, got something else; all are free, and it is written anew`]
+        : [],
+    )
     new Names({}).hold(names)
   })
 }
@@ -109,11 +120,34 @@ test('that it cannot be written is told once', async (t) => {
   assert.deepEqual(await file.load(), {})
 })
 
-test('a file that cannot be read holds nothing', { skip: process.getuid?.() === 0 }, async (t) => {
+test(
+  'a file that cannot be read holds nothing, and is told',
+  { skip: process.getuid?.() === 0 },
+  async (t) => {
+    const path = join(folder(t), 'names.json')
+    writeFileSync(path, JSON.stringify(held))
+    chmodSync(path, 0)
+    const faults: TunnelError[] = []
+    assert.deepEqual(await stateFile(path, (error) => faults.push(error)).load(), {})
+    assert.match(faults[0]?.message ?? '', /got EACCES/)
+  },
+)
+
+test('a server that could not start, or has closed, leaves the names of the one that runs alone', async (t) => {
   const path = join(folder(t), 'names.json')
-  writeFileSync(path, JSON.stringify(held))
-  chmodSync(path, 0)
-  assert.deepEqual(await stateFile(path, noFault).load(), {})
+  const namesNow = () => Object.keys(JSON.parse(readFileSync(path, 'utf8')) as Held)
+  const first = await serve({ port: 0, stateFile: path, graceMs: 0, holdMs: 300 })
+  const client = await connect({ port: first.port, local: 1, subdomain: 'mine', key: 'key-of-ours' })
+  t.after(() => client.close())
+  await until(() => existsSync(path) && namesNow().length === 1, 'the name to be written')
+  await assert.rejects(serve({ port: first.port, stateFile: path, holdMs: 1 }), { code: 'cannot-listen' })
+  await first.close()
+  const second = await startServer(t, { port: first.port, stateFile: path, holdMs: 60_000 })
+  await within(once(client, 'back'), 'the client to be back')
+  // The first server's hold would have ended.
+  const since = performance.now()
+  await until(() => performance.now() - since > 500, 'more than the hold of the first')
+  assert.deepEqual([namesNow(), second.port], [['mine'], first.port])
 })
 
 test('a folder where the file should be is no hindrance', async (t) => {

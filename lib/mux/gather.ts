@@ -40,6 +40,11 @@ export class Gather {
     return this.#bytes + this.#socket.writableLength > CONGESTED_ABOVE_BYTES
   }
 
+  /** True when the peer has not taken all that was given to the socket; it has once `drains` counts on. */
+  get isBehind(): boolean {
+    return this.#socket.writableNeedDrain
+  }
+
   /** Calls back once, when the peer has caught up; never, if the socket closes first or `owner` gives up its place. */
   whenClear(owner: object, callback: () => void): void {
     this.#waiting.set(owner, callback)

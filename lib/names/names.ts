@@ -99,7 +99,8 @@ export class Names {
     place.proof = owner.key === undefined ? undefined : proofOf(owner.key)
     place.isKept = owner.key !== undefined || owner.isEntitled === true
     session.on('goodbye', () => place.session === session && this.#free(place))
-    session.on('close', () => place.session === session && this.#drop(place))
+    for (const event of ['spent', 'close'] as const)
+      session.on(event, () => place.session === session && this.#drop(place))
     before?.close()
     this.#tell(place, session)
     this.#onChange()

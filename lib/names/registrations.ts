@@ -2,7 +2,7 @@
  * How many tunnels there may be, and how fast they may come. A registration is half open until the client has spoken
  * yamux: of those only so many are kept, and the oldest makes room for the next, as an honest client speaks at once.
  */
-import { isLoopback } from '../address.ts'
+import { isLoopback, networkOf } from '../address.ts'
 import { descriptorLimit } from '../descriptors.ts'
 import { TunnelError } from '../errors.ts'
 import type { Session } from '../mux.ts'
@@ -32,6 +32,8 @@ export class Registrations {
   readonly #options: RegistrationOptions
   readonly #maxTunnels: number
   readonly #counts = new Map<string, number>()
+  /** what a session is counted in */
+  readonly #keys = new WeakMap<Session, string[]>()
   readonly #rates = new Map<string, Rate>()
   readonly #halfOpen = new Set<Session>()
   #total = 0
@@ -48,19 +50,21 @@ export class Registrations {
   }
 
   /** Throws `server-full` when one more is too many; `before` is replaced by it. */
-  check({ address, name, maxTunnels }: Registrant, before: Session | undefined): void {
+  check({ address, name, maxTunnels = Infinity }: Registrant, before: Session | undefined): void {
     const { maxTunnelsPerAddress } = this.#options
     const mostHere = maxTunnelsPerAddress ?? (isLoopback(address) ? Infinity : 100)
-    if (before !== undefined) return
-    if (this.#total >= this.#maxTunnels) throw full('the server', this.#maxTunnels)
-    if (this.#count(`address ${address}`) >= mostHere) throw full(address, mostHere)
-    if (maxTunnels !== undefined && this.#count(`token ${name}`) >= maxTunnels)
-      throw full(`the token ${name}`, maxTunnels)
+    if (before === undefined && this.#total >= this.#maxTunnels) throw full('the server', this.#maxTunnels)
+    // What is replaced makes room where it was counted, and nowhere else.
+    const freed = (before && this.#keys.get(before)) ?? []
+    const isFull = (key: string, most: number) => this.#count(key) - (freed.includes(key) ? 1 : 0) >= most
+    if (isFull(addressKey(address), mostHere)) throw full(networkOf(address), mostHere)
+    if (isFull(tokenKey(name), maxTunnels)) throw full(`the token ${name}`, maxTunnels)
   }
 
   /** Counts a session until it closes. */
   add(session: Session, { address, name }: Registrant): void {
-    const keys = name === undefined ? [`address ${address}`] : [`address ${address}`, `token ${name}`]
+    const keys = [addressKey(address), tokenKey(name)]
+    this.#keys.set(session, keys)
     this.#total += 1
     for (const key of keys) this.#counts.set(key, this.#count(key) + 1)
     this.#await(session)
@@ -94,14 +98,24 @@ export class Registrations {
   #rateOf(address: string): Rate {
     const { registrationsPerMinute } = this.#options
     const perMinute = registrationsPerMinute ?? (isLoopback(address) ? Infinity : 300)
-    const rate = this.#rates.get(address) ?? new Rate(perMinute, perMinute / 60)
-    // The address that is heard of longest ago is forgotten first.
-    this.#rates.delete(address)
-    this.#rates.set(address, rate)
+    const network = networkOf(address)
+    const rate = this.#rates.get(network) ?? new Rate(perMinute, perMinute / 60)
+    // The network that is heard of longest ago is forgotten first.
+    this.#rates.delete(network)
+    this.#rates.set(network, rate)
     const [oldest] = this.#rates.keys()
     if (oldest !== undefined && this.#rates.size > REMEMBERED_ADDRESSES) this.#rates.delete(oldest)
     return rate
   }
+}
+
+function addressKey(address: string): string {
+  return `address ${networkOf(address)}`
+}
+
+/** Who comes without one is counted too, and may have any number. */
+function tokenKey(name: string | undefined): string {
+  return name === undefined ? '' : `token ${name}`
 }
 
 const crowded = new TunnelError('session-lost', 'the client registered and did not speak, and others came')

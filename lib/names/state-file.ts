@@ -11,23 +11,28 @@ import { makeFolder } from '../state-folder.ts'
 import type { Held } from './held.ts'
 
 export interface StateFile {
-  /** What was written last; nothing where there is no file, or none that can be read. */
+  /** What was written last; nothing where there is no file, or none that can be read, which is told. */
   load(): Promise<Held>
   /** Writes what `held` gives at that time, at once or 100 ms after the last time. */
   save(held: () => Held): void
-  /** Settles when what was to be saved is on disk. */
+  /** Settles when what was to be saved is on disk. Nothing is saved any more: the file may be another server's by then. */
   saved(): Promise<void>
 }
 
 const REST_MS = 100
 
-/** Without a path nothing is kept. `onFault` is told, once, that the file cannot be written. */
+/** Without a path nothing is kept. `onFault` is told, once, that the file cannot be read or written. */
 export function stateFile(path: string | undefined, onFault: (error: TunnelError) => void): StateFile {
   if (path === undefined) return nowhere
   let latest: (() => Held) | undefined
   let writing: Promise<void> | undefined
   let isTold = false
   const rest = new AbortController()
+
+  function tell(fault: TunnelError): void {
+    if (!isTold) onFault(fault)
+    isTold = true
+  }
 
   async function write(path: string): Promise<void> {
     for (let held = latest; held !== undefined; held = latest) {
@@ -37,8 +42,7 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
         await writeFile(`${path}.new`, JSON.stringify(held()), { mode: 0o600 })
         await rename(`${path}.new`, path)
       } catch (error) {
-        if (!isTold) onFault(unwritable(path, error))
-        isTold = true
+        tell(unwritable(path, error))
       }
       await setTimeout(REST_MS, undefined, { ref: false, signal: rest.signal }).catch(() => undefined)
     }
@@ -49,11 +53,13 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
     async load() {
       try {
         return parse(await readFile(path, 'utf8'))
-      } catch {
+      } catch (error) {
+        if (codeOf(error) !== 'ENOENT') tell(unreadable(path, error))
         return {}
       }
     },
     save(held) {
+      if (rest.signal.aborted) return
       latest = held
       writing ??= Promise.resolve().then(() => write(path))
     },
@@ -71,8 +77,16 @@ const nowhere: StateFile = {
 }
 
 function unwritable(path: string, cause: unknown): TunnelError {
-  const message = `expected to write ${path}, got ${codeOf(cause)}; names are not kept over a restart`
-  return new TunnelError('unexpected', message, { cause })
+  const cure = 'names are not kept over a restart; may the folder be written, is the disk full?'
+  return new TunnelError('unexpected', `expected to write ${path}, got ${codeOf(cause)}; ${cure}`)
+}
+
+function unreadable(path: string, cause: unknown): TunnelError {
+  const what = cause instanceof Error && 'code' in cause ? codeOf(cause) : 'something else'
+  return new TunnelError(
+    'unexpected',
+    `expected names in ${path}, got ${what}; all are free, and it is written anew`,
+  )
 }
 
 function parse(text: string): Held {
