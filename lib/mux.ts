@@ -84,8 +84,8 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #arrived: Channel[] = []
   readonly #strays = new Rate(STRAY_BURST, STRAY_PER_SECOND)
   readonly #resets = new Rate(RESET_BURST, RESETS_PER_SECOND)
-  /** those of this read that were too many */
-  #hasty = 0
+  /** for how long no more should be read */
+  #restMs = 0
   #strayBytes = 0
   #growthLeft: number
   #lastId = 0
@@ -268,7 +268,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   }
 
   #control(channel: Channel, flags: number, granted: number): void {
-    if (flags & Flag.rst && !this.#resets.take()) this.#hasty += 1
+    if (flags & Flag.rst) this.#restMs = this.#resets.borrow()
     channel.control(flags, granted)
   }
 
@@ -366,7 +366,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
       const before = this.#reader.frames
       this.#reader.read(bytes)
       this.#deliver()
-      if (this.#hasty > 0 || this.#reader.frames - before > CROWD) this.#rest()
+      if (this.#restMs > 0 || this.#reader.frames - before > CROWD) this.#rest()
     } catch (error) {
       this.destroy(
         error instanceof TunnelError ? error : new TunnelError('protocol-violation', String(error)),
@@ -378,9 +378,9 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #rest(): void {
     const goOn = () => this.#closed || this.#socket.resume()
     this.#socket.pause()
-    if (this.#hasty === 0) setImmediate(goOn)
-    else setTimeout(goOn, (this.#hasty / RESETS_PER_SECOND) * 1000)
-    this.#hasty = 0
+    if (this.#restMs === 0) setImmediate(goOn)
+    else setTimeout(goOn, this.#restMs)
+    this.#restMs = 0
   }
 
   #deliver(): void {

@@ -19,6 +19,13 @@ export class Rate {
     return true
   }
 
+  /** Takes one in any case. Returns the ms until that is made good. */
+  borrow(): number {
+    if (this.#left < 1) this.#refill()
+    this.#left -= 1
+    return (Math.max(0, -this.#left) / this.#perSecond) * 1000
+  }
+
   #refill(): void {
     const now = performance.now()
     this.#left = Math.min(this.#burst, this.#left + ((now - this.#at) / 1000) * this.#perSecond)
