@@ -14,7 +14,6 @@ import http from 'node:http'
 import net, { type Socket } from 'node:net'
 import { announcePlaces, tellerOf } from './lib/announce/announce.ts'
 import { logEnd, logError, logServer, logStop } from './lib/announce/log.ts'
-import { answer } from './lib/answer.ts'
 import type { ConnectOptions, Deliver, ServeOptions, Server, ServerEvents, Tunnel } from './lib/api.ts'
 import { admission } from './lib/arrivals/admission.ts'
 import { arrivals } from './lib/arrivals/arrivals.ts'
@@ -23,7 +22,6 @@ import { delivery } from './lib/deliver/deliver.ts'
 import { serveSampleSite } from './lib/demo.ts'
 import { background, detach, isInBackground, stopDetached } from './lib/detach/detach.ts'
 import { drain } from './lib/drain.ts'
-import { farewell } from './lib/ending.ts'
 import { asTunnelError } from './lib/errors.ts'
 import { Heartbeat } from './lib/heartbeat.ts'
 import { refuse, register, welcome } from './lib/hello.ts'
@@ -95,8 +93,9 @@ async function client(options: ClientOptions, signal: AbortSignal): Promise<numb
 /** Both modes in one process, and a site to show where there is none. */
 async function demo(options: Options, signal: AbortSignal): Promise<number> {
   const { port } = await serve({ ...options, signal }).catch(() => serve({ ...options, port: 0, signal }))
-  if (options.targets.length === 0) options.targets.push({ local: await serveSampleSite(signal), options })
-  return client({ ...options, port, proxy: false }, signal)
+  const here: ClientOptions = { ...options, port, proxy: false }
+  if (here.targets.length === 0) here.targets.push({ local: await serveSampleSite(signal), options: here })
+  return client(here, signal)
 }
 
 /** Starts a server. Rejects with `usage` or `cannot-listen`. */
@@ -147,6 +146,8 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   function onVisit(visit: Visit, visitor: Visitor): void {
     const name = nameOf(visit.head.host, site.host)
     if (name === '') return void front.emit('connection', visit.release().resume())
+    const refusal = door.refusal(visitor.socket)
+    if (refusal !== undefined) return visit.refuse(refusal)
     const follow = (channel: Channel) => visit.follow(channel)
     const refuse = (error: unknown) => visit.refuse(asTunnelError(error))
     names
@@ -158,8 +159,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   /** Whoever connects is let in, made known (a proxy may speak for it), and, where we speak TLS, secured. */
   const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     socket.on('error', () => undefined) // 'close' follows, and is heard
-    const refusal = door.admit(socket)
-    if (refusal !== undefined) return tls === undefined ? farewell(socket, answer(refusal)) : socket.destroy()
+    door.admit(socket)
     arrive(socket, (safe, origin) => {
       door.replace(socket, safe)
       new Visitor(safe, origin, guests)

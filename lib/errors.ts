@@ -75,9 +75,9 @@ export function codeOf(error: unknown): string {
   return String(error)
 }
 
-/** Whether a value from outside is one of our codes. */
-export function isErrorCode(value: unknown): value is ErrorCode {
-  return typeof value === 'string' && Object.hasOwn(table, value)
+/** Whether a value from outside is a code of ours that an answer can carry. */
+export function isAnswerCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(table, value) && 'status' in table[value as ErrorCode]
 }
 
 /** Any thrown value as a TunnelError; what is not one of ours is `unexpected`. */

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream'
 import { newSubdomain } from '../subdomain.ts'
 import { farewell } from './ending.ts'
 import { certificateError } from './certificates.ts'
-import { codeOf, isErrorCode, TunnelError } from './errors.ts'
+import { codeOf, type ErrorCode, isAnswerCode, TunnelError } from './errors.ts'
 
 const PROTOCOL = 'yamux'
 const REFUSAL_BYTES = 16 * 1024
@@ -79,7 +79,10 @@ async function ask(registration: Registration, subdomain: string): Promise<Welco
       socket.destroy()
       reject(notGroktunnel(where, 'an upgrade without a good X-Public-Host'))
     })
-    request.on('response', (response) => void readRefusal(where, response).then(reject, reject))
+    request.on('response', (response) => {
+      clearTimeout(timer) // it has answered; how much time it has for the rest is the reader's to say
+      void readRefusal(where, response, timeoutMs).then(reject, reject)
+    })
     request.on('error', (error) => reject(unreachable(where, error)))
     request.end()
   })
@@ -120,8 +123,16 @@ function readNames({ headers }: IncomingMessage): { publicHost: string; publicUr
   return isUrl ? { publicHost, publicUrl } : undefined
 }
 
-async function readRefusal(where: string, response: IncomingMessage): Promise<TunnelError> {
+/** What an answer that is no upgrade says: of ours each refusal has a status of 4xx or 5xx. */
+async function readRefusal(
+  where: string,
+  response: IncomingMessage,
+  timeoutMs: number,
+): Promise<TunnelError> {
+  const { statusCode: status = 0 } = response
   let body = ''
+  const timer = setTimeout(() => response.destroy(), timeoutMs)
+  if (status < 400) response.destroy()
   try {
     for await (const text of response.setEncoding('utf8') as AsyncIterable<string>) {
       body += text
@@ -130,10 +141,9 @@ async function readRefusal(where: string, response: IncomingMessage): Promise<Tu
   } catch {
     // cut in the middle, or too slow: what came is judged
   }
+  clearTimeout(timer)
   response.destroy()
-  return (
-    parseRefusal(body) ?? overheard(response, body) ?? notGroktunnel(where, `HTTP ${response.statusCode}`)
-  )
+  return parseRefusal(response, body) ?? overheard(response, body) ?? notGroktunnel(where, `HTTP ${status}`)
 }
 
 /** What the server says to whoever it does not let in that far: it does not know that we are a client. */
@@ -147,17 +157,33 @@ function overheard({ headers }: IncomingMessage, body: string): TunnelError | un
       'not-groktunnel',
       `the server has another name (${words}); give -h as it says it is ready`,
     )
-  return isErrorCode(code) ? new TunnelError(code, words) : undefined
+  return isAnswerCode(code) ? new TunnelError(code, words) : undefined
 }
 
-function parseRefusal(body: string): TunnelError | undefined {
+/** A code that we do not know, of a server newer than we are, is taken for what its status says. */
+const codesByStatus: Partial<Record<number, ErrorCode>> = {
+  400: 'bad-name',
+  401: 'unauthorized',
+  403: 'forbidden',
+  409: 'name-taken',
+  426: 'upgrade-required',
+  429: 'too-many-registrations',
+  503: 'server-full',
+}
+
+function parseRefusal({ statusCode = 0, headers }: IncomingMessage, body: string): TunnelError | undefined {
   try {
     const { code, message } = JSON.parse(body) as { code: unknown; message: unknown }
-    if (isErrorCode(code) && typeof message === 'string') return new TunnelError(code, message)
+    const isOurs = typeof code === 'string' && headers['x-groktunnel-error'] === code
+    const known = isAnswerCode(code) ? code : isOurs ? codesByStatus[statusCode] : undefined
+    if (known === undefined || statusCode < 400) return undefined
+    return new TunnelError(
+      known,
+      typeof message === 'string' ? message : `refused by the server (${String(code)})`,
+    )
   } catch {
-    // not JSON: not one of ours
+    return undefined // not JSON: not one of ours
   }
-  return undefined
 }
 
 function notGroktunnel(where: string, came: string): TunnelError {
@@ -170,7 +196,7 @@ function notGroktunnel(where: string, came: string): TunnelError {
 function slow(where: string, timeoutMs: number): TunnelError {
   return new TunnelError(
     'unreachable',
-    `expected an answer from ${where} within ${timeoutMs / 1000} s, got none`,
+    `expected an answer from ${where} within ${timeoutMs / 1000} s, got none; is that a groktunnel server? check -h and -p`,
   )
 }
 
@@ -196,9 +222,12 @@ export interface Asked {
   authorization: string | undefined
 }
 
-/** The server's side: what is asked for. Throws the refusal. */
-export function readRegistration({ headers }: IncomingMessage): Asked {
-  if (headers.upgrade?.toLowerCase() !== PROTOCOL) throw upgradeRequired()
+/** The server's side: what is asked for. Throws the refusal. In HTTP/1.0 an Upgrade means nothing (RFC 9110 section 7.8). */
+export function readRegistration({ headers, method, httpVersion }: IncomingMessage): Asked {
+  if (headers.upgrade?.toLowerCase() !== PROTOCOL || httpVersion !== '1.1') throw upgradeRequired()
+  if (method !== 'GET') throw new TunnelError('method-not-allowed', `expected GET, got ${method}`)
+  if (headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined)
+    throw new TunnelError('bad-request', 'expected a GET without a body, got one with')
   const text = (name: string) => {
     const value = headers[name]
     return typeof value === 'string' && value !== '' ? value : undefined

@@ -6,8 +6,10 @@ import { codeOf, TunnelError } from './errors.ts'
 /** Connections that wait to be accepted: the clients of a server that starts anew come all at once. */
 const BACKLOG = 4_096
 
-/** Settles when `listener` listens; rejects with `cannot-listen`, which says what to do. */
+/** Settles when `listener` listens; rejects with `cannot-listen`, which says what to do, or `usage`. */
 export async function listen(listener: Server, port: number, bind: string): Promise<AddressInfo> {
+  if (!Number.isInteger(port) || port < 0 || port > 65535)
+    throw new TunnelError('usage', `expected a port from 0 to 65535, got ${JSON.stringify(port)}`)
   listener.listen({ port, host: bind, backlog: BACKLOG })
   try {
     await once(listener, 'listening')

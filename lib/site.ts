@@ -33,6 +33,7 @@ export function siteOf({ host, publicUrl }: SiteOptions): (port: number, scheme:
       `expected a host name to serve names under, such as lvh.me, got the address ${own}`,
     )
   }
+  if (!/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(own) || own.length > 189) throw noHost(own)
   return (port, scheme) => {
     const url = seen ?? new URL(`${scheme}://${own}:${port}`)
     const suffix = url.port === '' ? '' : `:${url.port}`
@@ -47,6 +48,15 @@ export function siteOf({ host, publicUrl }: SiteOptions): (port: number, scheme:
       urlOf: (name) => `${url.protocol}//${hostOf(name)}`,
     }
   }
+}
+
+/** A name under it is a host name too: 253 characters at most (RFC 1035 section 2.3.4), of which a label has 63. */
+function noHost(own: string): TunnelError {
+  const got = JSON.stringify(own.slice(0, 200))
+  return new TunnelError(
+    'usage',
+    `expected a host name of letters, digits and hyphens, such as lvh.me, got ${got}`,
+  )
 }
 
 function parse(publicUrl: string): URL {

@@ -140,6 +140,18 @@ for (const name of ['-a', 'a-', 'a.b', 'a_b', 'ä', 'a b', 'x'.repeat(64), '..',
   })
 }
 
+for (const [what, status, change] of [
+  ['POST', 405, (text: string) => text.replace('GET ', 'POST ')],
+  ['HEAD', 405, (text: string) => text.replace('GET ', 'HEAD ')],
+  ['a body', 400, (text: string) => `${text.replace('\r\n\r\n', '\r\nContent-Length: 2\r\n\r\n')}ab`],
+] as const) {
+  test(`a server takes no registration with ${what}`, async (t) => {
+    const { port } = await server(t)
+    const { head } = await answerTo(t, port, change(handshakeFor(port, 'app')))
+    assert.match(head, new RegExp(`^HTTP/1.1 ${status} `))
+  })
+}
+
 test('a server refuses two names in one registration', async (t) => {
   const { port } = await server(t)
   const request = handshakeFor(port, 'one').replace('\r\n\r\n', '\r\nX-Subdomain: two\r\n\r\n')
@@ -168,6 +180,7 @@ for (const [title, change] of [
     (text: string) => text.replace('Upgrade: yamux\r\n', '').replace('Connection: Upgrade\r\n', ''),
   ],
   ['an Upgrade to something else', (text: string) => text.replace('Upgrade: yamux', 'Upgrade: websocket')],
+  ['an Upgrade in HTTP/1.0', (text: string) => text.replace(' HTTP/1.1', ' HTTP/1.0')],
 ] as const) {
   test(`a server refuses ${title} with 426, and says what it wants`, async (t) => {
     const { port } = await server(t)
@@ -299,6 +312,32 @@ for (const [title, answer] of Object.entries(strangers)) {
     assert.match(error.message, new RegExp(`localhost:${port}`))
   })
 }
+
+const refusals: [what: string, answer: [status: number, headers: string, body: object], code: string][] = [
+  ['without a message', [409, '', { code: 'name-taken' }], 'name-taken'],
+  ['with a code of another status', [503, '', { code: 'name-taken', message: 'no' }], 'name-taken'],
+  ['that is a success', [200, '', { code: 'name-taken', message: 'no' }], 'not-groktunnel'],
+  ['with a code that is the client’s own', [409, '', { code: 'usage', message: 'no' }], 'not-groktunnel'],
+  ['of somebody else', [401, '', { code: 'NO', message: 'no' }], 'not-groktunnel'],
+  ['of a newer server, 401', [401, 'X-Groktunnel-Error: odd\r\n', { code: 'odd' }], 'unauthorized'],
+  ['of a newer server, 409', [409, 'X-Groktunnel-Error: odd\r\n', { code: 'odd' }], 'name-taken'],
+  ['of a newer server, 418', [418, 'X-Groktunnel-Error: odd\r\n', { code: 'odd' }], 'not-groktunnel'],
+]
+
+for (const [what, [status, headers, body], code] of refusals) {
+  test(`a refusal ${what} is ${code}`, async (t) => {
+    const text = JSON.stringify(body)
+    const head = `HTTP/1.1 ${status} So\r\n${headers}Content-Length: ${text.length}\r\n\r\n`
+    const port = await fakeServer(t, (socket) => socket.end(head + text))
+    assert.equal((await refusal(registerAt(port, { subdomain: 'app' }))).code, code)
+  })
+}
+
+test('a web server whose answer has no end is told by its status, at once', async (t) => {
+  const port = await fakeServer(t, (socket) => socket.write('HTTP/1.1 200 OK\r\n\r\nan event'))
+  const { message } = await refusal(registerAt(port, { subdomain: 'app', timeoutMs: 60_000 }))
+  assert.match(message, /got HTTP 200/)
+})
 
 test('a client does not read a refusal without end', async (t) => {
   const port = await fakeServer(t, (socket) => {

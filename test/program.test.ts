@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { version } from './executable.ts'
-import { ask, httpApp, startServer, tcpApp, visitor } from './helpers.ts'
+import { ask, httpApp, startServer, tcpApp, until, visitor } from './helpers.ts'
 import { folder, freePort, type Program, start, startClientOf, startServerAt } from './programs.ts'
 
 async function ended(run: Program): Promise<Program> {
@@ -272,4 +272,17 @@ test('a handshake without Upgrade is told so: 426; one that asks for a taken nam
   await other.got(/^HTTP\/1\.1 409 [^]*"code":"name-taken"/)
   assert.equal(await other.ended(), 'end')
   assert.equal(owner.ending, undefined)
+})
+
+test('--demo shows its site though somebody else has its port', async (t) => {
+  const other = await httpApp(t, (_, response) => response.end('not a groktunnel'))
+  const demo = start(t, ['--demo', '-p', other.port])
+  await until(() => demo.stdout.endsWith('\n') || demo.end !== undefined, 'a URL')
+  const url = demo.stdout.trim()
+  assert.notEqual(new URL(url).port, String(other.port))
+  const { status, body } = await ask({ port: Number(new URL(url).port), host: new URL(url).host })
+  assert.equal(status, 200)
+  assert.match(body, /groktunnel/)
+  demo.kill('SIGINT')
+  assert.equal(await demo.ended(), 0)
 })

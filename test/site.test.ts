@@ -123,3 +123,23 @@ for (const options of [
     )
   })
 }
+
+for (const host of [
+  '',
+  'a b',
+  'a/b',
+  'a..b',
+  '.lvh.me',
+  'lvh.me.',
+  'lvh.me:80',
+  'bücher.example',
+  `${'a.'.repeat(95)}me`,
+]) {
+  test(`the host ${JSON.stringify(host.slice(0, 20))} is refused: no name under it could be a host name`, () => {
+    assert.throws(
+      () => siteOf({ host }),
+      (error) =>
+        error instanceof TunnelError && error.code === 'usage' && /such as lvh\.me/.test(error.message),
+    )
+  })
+}

@@ -1,31 +1,39 @@
-/** Which public connections there are, and how many there may be, in all and from one address. */
+/**
+ * Which public connections there are, and how many there may be, in all and from one address. Beyond that a connection is
+ * a guest (guests.ts): it may ask, so that a client can register in any crowd, but a visit is refused.
+ */
 import type { Socket } from 'node:net'
-import { isLoopback } from '../address.ts'
+import { isLoopback, networkOf } from '../address.ts'
 import { descriptorLimit } from '../descriptors.ts'
 import { TunnelError } from '../errors.ts'
 import { NumberMap } from '../number-map.ts'
+import { Guests } from './guests.ts'
 
 export interface AdmissionOptions {
-  /** Public connections at once; default 20,000, or three quarters of the descriptors. */
+  /** Public connections at once; default 20,000, or three quarters of the descriptors. Then 503. */
   maxConnections?: number
-  /** Of them, from one address; default 2,000, and no limit for loopback and trusted proxies. */
+  /** Of them, from one address (IPv6: /64); default 2,000, and no limit for loopback and trusted proxies. Then 503. */
   maxConnectionsPerAddress?: number
   /** Told when there are more than 1,000 public connections, and when there are not half as many. */
   onCrowd?: (isCrowd: boolean) => void
 }
 
 const CROWD = 1_000
+/** For want of room in all; and as many for want of room for their address, so that these do not crowd out those. */
+const GUESTS = 256
 
 export interface Admission {
-  /** Counts a new connection until it closes, or says why it must be refused. */
-  admit: (socket: Socket) => TunnelError | undefined
+  /** Counts a new connection until it closes. */
+  admit: (socket: Socket) => void
+  /** Why it may not visit; undefined where it may. */
+  refusal: (socket: Socket) => TunnelError | undefined
   /** `secured` takes the place of the socket that it wraps. */
   replace: (socket: Socket, secured: Socket) => void
   /** No longer a public connection: it became a session. */
   release: (socket: Socket) => void
-  /** The connections that were admitted and have not closed. */
+  /** The connections that have not closed, guests too. */
   admitted: () => Socket[]
-  /** Settles when there are none. */
+  /** Settles when there are none but guests. */
   emptied: () => Promise<void>
 }
 
@@ -35,7 +43,10 @@ type Numbered = Socket & { [NUMBER]?: number }
 
 export function admission(options: AdmissionOptions, trusts: (address: string) => boolean): Admission {
   const { maxConnectionsPerAddress, onCrowd } = options
-  const maxConnections = options.maxConnections ?? Math.min(20_000, Math.floor(descriptorLimit() * 0.75))
+  const descriptors = descriptorLimit()
+  const maxConnections = options.maxConnections ?? Math.min(20_000, Math.floor(descriptors * 0.75))
+  const maxGuests = Math.min(GUESTS, Math.ceil(descriptors * 0.02))
+  const [crowd, neighbours] = [new Guests(maxGuests), new Guests(maxGuests)]
   const sockets = new NumberMap<Socket>()
   const counts = new Map<string, number>()
   let newest = 0
@@ -46,15 +57,16 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
     maxConnectionsPerAddress ?? (isLoopback(address) || trusts(address) ? Infinity : 2_000)
 
   const admit = (socket: Numbered) => {
-    const address = socket.remoteAddress ?? ''
-    const count = counts.get(address) ?? 0
-    if (sockets.size >= maxConnections) return full('the server has', maxConnections)
-    if (count >= mostFrom(address)) return full(`${address} has`, count)
+    const network = networkOf(socket.remoteAddress ?? '')
+    const count = counts.get(network) ?? 0
+    socket.on('close', leave)
+    if (count >= mostFrom(socket.remoteAddress ?? ''))
+      return neighbours.add(socket, full(`${network} has`, count))
+    if (sockets.size >= maxConnections) return crowd.add(socket, full('the server has', maxConnections))
     socket[NUMBER] = ++newest
-    sockets.set(newest, socket.on('close', leave))
-    counts.set(address, count + 1)
+    sockets.set(newest, socket)
+    counts.set(network, count + 1)
     if (sockets.size > CROWD && !isCrowd) onCrowd?.((isCrowd = true))
-    return undefined
   }
 
   function leave(this: Socket): void {
@@ -62,11 +74,11 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
   }
 
   function release(socket: Numbered): void {
-    if (!sockets.delete(socket[NUMBER] ?? 0)) return
-    const address = socket.remoteAddress ?? ''
-    const left = (counts.get(address) ?? 1) - 1
-    if (left > 0) counts.set(address, left)
-    else counts.delete(address)
+    if (crowd.delete(socket) || neighbours.delete(socket) || !sockets.delete(socket[NUMBER] ?? 0)) return
+    const network = networkOf(socket.remoteAddress ?? '')
+    const left = (counts.get(network) ?? 1) - 1
+    if (left > 0) counts.set(network, left)
+    else counts.delete(network)
     if (sockets.size < CROWD / 2 && isCrowd) onCrowd?.((isCrowd = false))
     if (sockets.size === 0) onEmpty?.()
   }
@@ -76,13 +88,15 @@ export function admission(options: AdmissionOptions, trusts: (address: string) =
   }
 
   const replace = (socket: Numbered, secured: Numbered) => {
-    if (socket === secured) return
+    if (socket === secured || crowd.replace(socket, secured) || neighbours.replace(socket, secured)) return
     const number = socket[NUMBER] ?? 0
     secured[NUMBER] = number
     sockets.set(number, secured)
   }
 
-  return { admit, replace, release, admitted: () => sockets.values(), emptied }
+  const refusal = (socket: Socket) => crowd.ask(socket) ?? neighbours.ask(socket)
+  const admitted = () => [...sockets.values(), ...crowd.all(), ...neighbours.all()]
+  return { admit, refusal, replace, release, admitted, emptied }
 }
 
 function full(who: string, connections: number): TunnelError {
