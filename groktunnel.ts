@@ -27,7 +27,7 @@ import { Heartbeat } from './lib/heartbeat.ts'
 import { refuse, register, welcome } from './lib/hello.ts'
 import { loadKey, newKey } from './lib/key.ts'
 import { landing } from './lib/landing.ts'
-import { listen } from './lib/listen.ts'
+import { lasting, listen } from './lib/listen.ts'
 import { type Channel, Session } from './lib/mux.ts'
 import { Names } from './lib/names/names.ts'
 import { type Grant, Registrar } from './lib/names/registrar.ts'
@@ -157,7 +157,7 @@ export async function serve(options: ServeOptions = {}): Promise<Server> {
   }
 
   /** Whoever connects is let in, made known (a proxy may speak for it), and, where we speak TLS, secured. */
-  const listener = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  const listener = net.createServer(lasting, (socket) => {
     socket.on('error', () => undefined) // 'close' follows, and is heard
     door.admit(socket)
     arrive(socket, (safe, origin) => {

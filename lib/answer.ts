@@ -12,6 +12,13 @@ interface Asker {
   fields: readonly Field[]
 }
 
+/** Who asks in a head that cannot be taken, as far as it can be read. */
+export function askerIn(head: Buffer): Asker {
+  const text = head.toString('latin1')
+  const value = /^accept:([^\r\n]*)/im.exec(text)?.[1] ?? ''
+  return { method: text.startsWith('HEAD ') ? 'HEAD' : 'GET', fields: [{ name: 'Accept', value }] }
+}
+
 /** The answer made last. Floods of the same failure share one. */
 let last: { key: string; bytes: Buffer } = { key: '', bytes: Buffer.alloc(0) }
 

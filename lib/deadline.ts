@@ -3,6 +3,9 @@
  * serves them all.
  */
 
+/** As long as a timer can be; more would be no time at all. */
+export const LONGEST_MS = 2 ** 31 - 1
+
 /** What `begin` gives and `end` takes. */
 export type Ticket = number
 
@@ -23,7 +26,7 @@ export class Deadline<Owner extends object> {
   #timer: NodeJS.Timeout | undefined
 
   constructor(limitMs: number, onLate: (owner: Owner) => void) {
-    this.#limitMs = limitMs
+    this.#limitMs = Math.min(limitMs, LONGEST_MS)
     this.#onLate = onLate
   }
 

@@ -4,6 +4,7 @@
  */
 import type { Server, Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
+import { LONGEST_MS } from './deadline.ts'
 import { dismiss } from './ending.ts'
 import { onAbort } from './listen.ts'
 import { visitorOf } from './vhost/visitor.ts'
@@ -41,7 +42,7 @@ export function drain(
     listener.close()
     names.close()
     for (const socket of door.admitted()) (visitorOf(socket) ?? nobody(socket)).dismiss()
-    await Promise.race([door.emptied(), setTimeout(graceMs, undefined, { ref: false })])
+    await Promise.race([door.emptied(), setTimeout(Math.min(graceMs, LONGEST_MS), undefined, { ref: false })])
     for (const session of sessions) session.close()
     // Not before the visits have cut what is now only half an answer.
     setImmediate(() => door.admitted().forEach(dismiss))

@@ -5,6 +5,7 @@
  *
  * One timer serves all sessions. A frozen local service is not a dead peer: its client answers pings.
  */
+import { LONGEST_MS } from './deadline.ts'
 import { TunnelError } from './errors.ts'
 import type { Session } from './mux.ts'
 
@@ -39,7 +40,7 @@ export class Heartbeat {
   constructor({ heartbeatMs = 3_000 }: HeartbeatOptions, clock: () => number = Date.now) {
     this.#clock = clock
     this.#beatMs = heartbeatMs
-    this.#tickMs = heartbeatMs / TICKS_PER_BEAT
+    this.#tickMs = Math.min(heartbeatMs / TICKS_PER_BEAT, LONGEST_MS)
   }
 
   /** Watches a session until it closes; `onLatency` is told each round trip. */

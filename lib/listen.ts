@@ -6,6 +6,17 @@ import { codeOf, TunnelError } from './errors.ts'
 /** Connections that wait to be accepted: the clients of a server that starts anew come all at once. */
 const BACKLOG = 4_096
 
+/**
+ * What connections are that may be silent for days: an end of one side ends only that, and a peer whose network is gone is
+ * noticed 40 s after its last word, by TCP itself (RFC 9293 section 3.8.4).
+ */
+export const lasting = {
+  allowHalfOpen: true,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: 30_000,
+}
+
 /** Settles when `listener` listens; rejects with `cannot-listen`, which says what to do, or `usage`. */
 export async function listen(listener: Server, port: number, bind: string): Promise<AddressInfo> {
   if (!Number.isInteger(port) || port < 0 || port > 65535)

@@ -12,6 +12,7 @@ import { EventEmitter } from 'node:events'
 import type { Socket } from 'node:net'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import type { Logger, MessageStream } from '@libp2p/interface'
+import { LONGEST_MS } from './deadline.ts'
 import { cut, dismiss, turnAway } from './ending.ts'
 import { codeOf, TunnelError } from './errors.ts'
 import { Channel, INITIAL_WINDOW_BYTES } from './mux/channel.ts'
@@ -169,7 +170,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   leave(graceMs: number): void {
     if (this.#closed || this.#isByUs) return
     this.#isByUs = true
-    this.#graceTimer = setTimeout(() => this.close(), graceMs)
+    this.#graceTimer = setTimeout(() => this.close(), Math.min(graceMs, LONGEST_MS))
     this.#goAway(GoAway.normal)
     // The answer comes behind the last channel that the peer opened before it heard.
     void this.ping().then(() => {

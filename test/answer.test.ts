@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { answer } from '../lib/answer.ts'
 import { TunnelError } from '../lib/errors.ts'
-import { visitor } from './helpers.ts'
+import { until, visitor } from './helpers.ts'
 import { get, post, twoTunnels } from './two-tunnels.ts'
 
 /** The head and the body of the one answer in `text`, whose length must be right. */
@@ -110,6 +110,33 @@ test('a fault in a body is told in the form the visitor accepts, quoted safely',
   assert.equal(status, 400)
   assert.equal(fields.get('Content-Type'), 'text/html; charset=utf-8')
   assert.ok(body.includes('&#60;b&#62;') && !body.includes('<b>'))
+})
+
+describe('also where the head itself is refused:', () => {
+  const heads: [what: string, status: number, head: (host: string) => string][] = [
+    ['two Hosts', 400, (host) => get({ host }, '/', `${browser}Host: other\r\n`)],
+    ['a bare LF', 400, (host) => get({ host }, '/', `${browser}A: b\nC: d\r\n`)],
+    ['a coding of its own', 501, (host) => get({ host }, '/', `${browser}Transfer-Encoding: x\r\n`)],
+    ['cookies of 70 KiB', 431, (host) => get({ host }, '/', `${browser}Cookie: ${'x'.repeat(70_000)}\r\n`)],
+    ['time enough', 408, (host) => get({ host }, '/', browser).slice(0, -2)],
+  ]
+  for (const [what, status, head] of heads) {
+    for (const how of ['in one write', 'in many']) {
+      test(`${what}, ${how}`, async (t) => {
+        const { server, one } = await twoTunnels(t, { headTimeoutMs: 200 })
+        const text = head(one.host)
+        const client = visitor(t, server)
+        const [first, rest] = [text.slice(0, how === 'in many' ? 180 : Infinity), text.slice(180)]
+        client.send(first)
+        if (how === 'in many') await new Promise((resolve) => client.socket.write(rest.slice(0, 7), resolve))
+        if (how === 'in many') client.send(rest.slice(7))
+        await until(() => client.ending !== undefined || client.text.includes('</html>'), 'an answer')
+        const answered = read(client.text)
+        assert.equal(answered.status, status)
+        assert.equal(answered.fields.get('Content-Type'), 'text/html; charset=utf-8')
+      })
+    }
+  }
 })
 
 test('no message breaks out of the head, whatever is in it', () => {

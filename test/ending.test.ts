@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import type { Socket } from 'node:net'
 import { test } from 'node:test'
-import { cut } from '../lib/ending.ts'
+import { cut, farewell } from '../lib/ending.ts'
 import { tcpApp, until, visitor } from './helpers.ts'
 
 test('a cut is a reset', async (t) => {
@@ -38,4 +38,11 @@ test('a cut closes a socket whose FIN is on its way, and what was said is heard'
     assert.equal(await peer.ended(), 'end')
     await until(() => app.sockets.size === 0, 'the socket to close')
   }
+})
+
+test('a farewell has its limit also where our side had ended before', async (t) => {
+  const app = await tcpApp(t, (socket) => socket.end('bye', () => farewell(socket)))
+  const peer = visitor(t, { port: app.port }) // keeps its half open
+  await peer.got('bye')
+  await until(() => app.sockets.size === 0, 'the socket to close', 8_000)
 })

@@ -85,6 +85,21 @@ test('whatever fails to start rejects, and leaves neither a handle nor an unhand
   assert.deepEqual({ code, output }, { code: 0, output: '' })
 })
 
+test('times without end are as long as can be, and nothing warns', async () => {
+  const { code, output } = await script(`
+    const forEver = Object.fromEntries(
+      ['headTimeoutMs', 'firstByteTimeoutMs', 'graceMs', 'gapMs', 'holdMs', 'heartbeatMs'].map((key) => [key, Infinity]),
+    )
+    const server = await serve({ port: 0, ...forEver })
+    const tunnel = await connect({ port: server.port, local: 1, ...forEver })
+    const { status } = await fetch('http://127.0.0.1:' + server.port, { headers: { host: new URL(tunnel.url).host } })
+    if (status !== 404 && status !== 502) throw new Error(String(status))
+    await tunnel.close()
+    await server.close()
+  `)
+  assert.deepEqual({ code, output }, { code: 0, output: '' })
+})
+
 test('a tunnel that nobody listens to may lose its server and come back without an unhandled rejection', async () => {
   const { code, output } = await script(`
     const first = await serve({ port: 0 })

@@ -34,6 +34,8 @@ interface Grammar<Head> {
   emptyLines: number
 }
 
+const NOTHING: Buffer = Buffer.alloc(0)
+
 class MessageReader<Head extends { framing: Framing; raw: Buffer }> implements SectionOwner {
   event: Event = 'more'
   /** the last head read */
@@ -55,6 +57,11 @@ class MessageReader<Head extends { framing: Framing; raw: Buffer }> implements S
   get pending(): boolean {
     if (this.#body !== undefined) return this.#body.pending
     return this.#section?.pending === true || (this.#emptyLines > 0 && this.head === undefined)
+  }
+
+  /** The beginning of a head that is not complete, or that was refused; nothing of one that came in one read. */
+  get begun(): Buffer {
+    return this.#section?.begun ?? NOTHING
   }
 
   /** A number that changes whenever a head, a chunk's line or a message has come to its end. */
@@ -107,11 +114,11 @@ class MessageReader<Head extends { framing: Framing; raw: Buffer }> implements S
   }
 
   #endSection(raw: Buffer): void {
-    this.#section = undefined
     if (!this.#hasFirstLine) return this.#skipEmptyLine()
     // Polling clients repeat a head byte for byte, and so do their answers: then nothing is read anew.
     const last = this.isRepeat(raw) ? this.head : undefined
     this.head = last ?? this.#grammar.parseHead(lone(raw))
+    this.#section = undefined
     this.#body = bodyOf(this.head.framing, this.#limits)
     this.#hasFirstLine = false
     this.#emptyLines = 0
@@ -121,6 +128,7 @@ class MessageReader<Head extends { framing: Framing; raw: Buffer }> implements S
 
   /** Old clients send one after a body (RFC 9112 section 2.2). */
   #skipEmptyLine(): void {
+    this.#section = undefined
     if (this.#emptyLines++ === this.#grammar.emptyLines)
       throw refuse('bad-request', 'a first line', '', 'RFC 9112 section 2.2')
   }

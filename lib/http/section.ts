@@ -57,6 +57,11 @@ export class Section {
     return this.#scanned > 0
   }
 
+  /** What is held of it, for whoever must refuse it: all of it, unless it came in one read. */
+  get begun(): Buffer {
+    return this.#held?.subarray(0, this.#heldBytes) ?? nothing
+  }
+
   /** Reads on, true when the empty line came. What is incomplete is copied, within the limit. */
   take(bytes: Buffer, from: number): boolean {
     const before = this.#scanned

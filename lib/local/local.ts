@@ -6,6 +6,7 @@
 import net, { Socket } from 'node:net'
 import { Deadline } from '../deadline.ts'
 import { codeOf, TunnelError } from '../errors.ts'
+import { lasting } from '../listen.ts'
 import { describe, type Port, type Service, type Target } from '../target.ts'
 import { isListening } from './listening.ts'
 
@@ -55,8 +56,7 @@ function dialPort(service: Port, limit: Limit, insecure: boolean): () => Promise
   const hosts = isLocalhost(asked) ? ['127.0.0.1', '::1'] : [asked]
   // TLS is slow to load, and seldom asked for.
   const secure = service.tls ? import('./tls.ts').then((it) => it.securing(asked, insecure)) : undefined
-  const reach = (host: string) =>
-    opened(net.connect({ host, port, allowHalfOpen: true, noDelay: true }), 'connect', limit)
+  const reach = (host: string) => opened(net.connect({ host, port, ...lasting }), 'connect', limit)
   const reachFirst = () => firstOf(hosts, reach)
   if (secure === undefined) return reachFirst
   return async () => {

@@ -8,7 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { Deadline, type Ticket } from '../deadline.ts'
+import { Deadline, LONGEST_MS, type Ticket } from '../deadline.ts'
 import { TunnelError } from '../errors.ts'
 import type { Channel, Session } from '../mux.ts'
 import type { Held } from './held.ts'
@@ -62,7 +62,7 @@ export class Names {
 
   /** `onChange` is called when what `held` gives has changed. */
   constructor(options: NameOptions, onChange: () => void = () => undefined) {
-    this.#gapMs = options.gapMs ?? 5_000
+    this.#gapMs = Math.min(options.gapMs ?? 5_000, LONGEST_MS)
     this.#maxWaiting = options.maxWaiting ?? 1_000
     this.#maxWaitingPerTunnel = options.maxWaitingPerTunnel ?? 250
     this.#maxHeld = options.maxHeld ?? 10_000

@@ -44,6 +44,8 @@ export interface Asker {
   release(): Buffer
 }
 
+/** For a visitor that has its last answer and goes on sending: how long it may pause. */
+const IDLE_MS = 60_000
 /** 1xx answers to one request; more is an attack on the visitor. */
 const MAX_INTERIM = 64
 
@@ -152,7 +154,8 @@ export class Visit {
     if (this.#asked !== undefined || this.#isOver) return
     const isClosing = this.#isClosing || this.#visitor.isLast
     if (isClosing && this.#visitor.isSending && !this.#visitor.hasEnded) {
-      this.#visitor.socket.end()
+      // It has its answer, and may send the rest of its question to the end.
+      this.#visitor.socket.setTimeout(IDLE_MS, () => this.breakOff(idleError)).end()
     } else if (isClosing || this.#visitor.hasEnded) {
       this.leave()
       this.#visitor.release()
@@ -298,4 +301,5 @@ const awayError = new TunnelError(
   'session-closed',
   'the client of this tunnel went away; try again in a moment',
 )
+const idleError = new TunnelError('request-timeout', 'the rest of the request did not come')
 const cutError = new TunnelError('bad-answer', 'the local service closed the connection without an answer')

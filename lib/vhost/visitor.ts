@@ -4,7 +4,7 @@
  * on, and behind it the visitor is held back. What cannot be read waits for its turn in the same way, as a refusal.
  */
 import type { Socket } from 'node:net'
-import { answer } from '../answer.ts'
+import { answer, askerIn } from '../answer.ts'
 import { Deadline, type Ticket } from '../deadline.ts'
 import { farewell } from '../ending.ts'
 import { asTunnelError, TunnelError } from '../errors.ts'
@@ -69,6 +69,8 @@ export class Visitor implements Asker {
   #held = NOTHING
   /** the request, or the refusal of what came instead, that waits for its turn */
   #next: RequestHead | TunnelError | undefined
+  /** the head that was refused: it may tell what kind of answer its sender reads */
+  #refused = NOTHING
   #visit: Visit | undefined
   /** a visit has begun, or is about to */
   #isVisiting = false
@@ -104,7 +106,7 @@ export class Visitor implements Asker {
   refuse(error: TunnelError, asker?: RequestHead): void {
     this.report(error)
     this.release()
-    farewell(this.socket, answer(error, asker))
+    farewell(this.socket, answer(error, asker ?? askerIn(this.#refused)))
   }
 
   /** A fault of ours: told, and the end of this connection. */
@@ -206,6 +208,7 @@ export class Visitor implements Asker {
 
   #reject(error: TunnelError): void {
     this.#next = error
+    this.#refused = Buffer.concat([this.#reader.begun, this.#held])
     this.#held = NOTHING
     this.#offer()
   }
