@@ -41,7 +41,7 @@ test('a cut closes a socket whose FIN is on its way, and what was said is heard'
 })
 
 test('a farewell has its limit also where our side had ended before', async (t) => {
-  const app = await tcpApp(t, (socket) => socket.end('bye', () => farewell(socket)))
+  const app = await tcpApp(t, (socket) => socket.end('bye', () => setImmediate(farewell, socket)))
   const peer = visitor(t, { port: app.port }) // keeps its half open
   await peer.got('bye')
   await until(() => app.sockets.size === 0, 'the socket to close', 8_000)
