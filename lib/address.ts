@@ -8,6 +8,7 @@ export function isLoopback(address: string): boolean {
  * (RFC 6177 section 2). What is no address counts as it is.
  */
 export function networkOf(address: string): string {
+  if (!address.includes(':')) return address
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '').replace(/%.*$/, '')
   if (!plain.includes(':')) return plain
   const [head = '', tail] = plain.toLowerCase().split('::')

@@ -4,6 +4,7 @@
  * then on.
  */
 import net, { Socket } from 'node:net'
+import { isLoopback } from '../address.ts'
 import { Deadline } from '../deadline.ts'
 import { codeOf, TunnelError } from '../errors.ts'
 import { lasting } from '../listen.ts'
@@ -56,7 +57,9 @@ function dialPort(service: Port, limit: Limit, insecure: boolean): () => Promise
   const hosts = isLocalhost(asked) ? ['127.0.0.1', '::1'] : [asked]
   // TLS is slow to load, and seldom asked for.
   const secure = service.tls ? import('./tls.ts').then((it) => it.securing(asked, insecure)) : undefined
-  const reach = (host: string) => opened(net.connect({ host, port, ...lasting }), 'connect', limit)
+  // A peer on this machine does not vanish without a word, and each of these calls costs.
+  const keepAlive = !isLocalhost(asked) && !isLoopback(asked)
+  const reach = (host: string) => opened(net.connect({ host, port, ...lasting, keepAlive }), 'connect', limit)
   const reachFirst = () => firstOf(hosts, reach)
   if (secure === undefined) return reachFirst
   return async () => {
