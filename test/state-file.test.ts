@@ -79,8 +79,11 @@ for (const [text, loaded] of contents) {
     const path = join(folder(t), 'names.json')
     writeFileSync(path, text)
     const faults: string[] = []
-    const names = await stateFile(path, ({ message }) => faults.push(message)).load()
+    const file = stateFile(path, ({ message }) => faults.push(message))
+    const names = await file.load()
     assert.deepEqual(names, loaded)
+    file.save(() => held)
+    await file.saved()
     assert.deepEqual(
       faults,
       isBroken(text)

@@ -11,7 +11,7 @@ import { makeFolder } from '../state-folder.ts'
 import type { Held } from './held.ts'
 
 export interface StateFile {
-  /** What was written last; nothing where there is no file, or none that can be read, which is told. */
+  /** What was written last; nothing where there is no file, or none that can be read, which is told with the next save. */
   load(): Promise<Held>
   /** Writes what `held` gives at that time, at once or 100 ms after the last time. */
   save(held: () => Held): void
@@ -26,6 +26,7 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
   if (path === undefined) return nowhere
   let latest: (() => Held) | undefined
   let writing: Promise<void> | undefined
+  let unread: TunnelError | undefined
   let isTold = false
   const rest = new AbortController()
 
@@ -37,6 +38,7 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
   async function write(path: string): Promise<void> {
     for (let held = latest; held !== undefined; held = latest) {
       latest = undefined
+      if (unread !== undefined) tell(unread) // not before: a server that starts has no listeners yet
       try {
         await makeFolder(dirname(path))
         await writeFile(`${path}.new`, JSON.stringify(held()), { mode: 0o600 })
@@ -54,7 +56,7 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
       try {
         return parse(await readFile(path, 'utf8'))
       } catch (error) {
-        if (codeOf(error) !== 'ENOENT') tell(unreadable(path, error))
+        if (codeOf(error) !== 'ENOENT') unread = unreadable(path, error)
         return {}
       }
     },
