@@ -16,7 +16,7 @@ interface Asker {
 export function askerIn(head: Buffer): Asker {
   const text = head.toString('latin1')
   const value = /^accept:([^\r\n]*)/im.exec(text)?.[1] ?? ''
-  return { method: text.startsWith('HEAD ') ? 'HEAD' : 'GET', fields: [{ name: 'Accept', value }] }
+  return { method: /^\s*HEAD /.test(text) ? 'HEAD' : 'GET', fields: [{ name: 'Accept', value }] }
 }
 
 /** The answer made last. Floods of the same failure share one. */

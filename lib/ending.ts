@@ -49,7 +49,9 @@ export function dismiss(end: Duplex): void {
 export function turnAway(end: Duplex): void {
   if (end.destroyed) return
   end.removeAllListeners('data').on('error', ignore).pause().end()
-  setTimeout(() => end.destroy(), TURNED_AWAY_MS).unref()
+  // A socket that is not read keeps no process alive, and this end is not the last thing that somebody waits for.
+  const timer = setTimeout(() => end.destroy(), TURNED_AWAY_MS)
+  end.on('close', () => clearTimeout(timer))
 }
 
 const leaving = new Deadline<Duplex>(FAREWELL_MS, (end) => end.destroy())

@@ -8,8 +8,8 @@ import type { Agent, IncomingMessage, RequestOptions } from 'node:http'
 import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { newSubdomain } from '../subdomain.ts'
-import { farewell } from './ending.ts'
 import { certificateError } from './certificates.ts'
+import { farewell } from './ending.ts'
 import { codeOf, type ErrorCode, isAnswerCode, TunnelError } from './errors.ts'
 
 const PROTOCOL = 'yamux'
@@ -226,7 +226,7 @@ export interface Asked {
 export function readRegistration({ headers, method, httpVersion }: IncomingMessage): Asked {
   if (headers.upgrade?.toLowerCase() !== PROTOCOL || httpVersion !== '1.1') throw upgradeRequired()
   if (method !== 'GET') throw new TunnelError('method-not-allowed', `expected GET, got ${method}`)
-  if (headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined)
+  if (Number(headers['content-length'] ?? 0) !== 0 || headers['transfer-encoding'] !== undefined)
     throw new TunnelError('bad-request', 'expected a GET without a body, got one with')
   const text = (name: string) => {
     const value = headers[name]

@@ -20,8 +20,8 @@ import type { Carrier, Stream } from './mux/channel.ts'
 import { encodeHeader, Flag, FrameReader, FrameType, GoAway, HEADER_BYTES } from './mux/frames.ts'
 import type { Frame, FrameSink } from './mux/frames.ts'
 import { Gather } from './mux/gather.ts'
-import { Rate } from './rate.ts'
 import { NumberMap } from './number-map.ts'
+import { Rate } from './rate.ts'
 
 export type { Channel } from './mux/channel.ts'
 
@@ -42,7 +42,7 @@ interface SessionEvents {
   channel: [channel: Channel]
   /** The peer wants no new channels and will close; those that are open go on. */
   goodbye: []
-  /** It opens no more channels: their numbers are used up. It closes when those that are open have ended. */
+  /** It opens no more channels: their numbers are used up. It closes when those that are open have ended, or 2 s later. */
   spent: []
   /** Last of all, once. The error says why; it is absent after an orderly end, by us or by the peer. */
   close: [error: TunnelError | undefined, byUs: boolean]
@@ -60,7 +60,8 @@ const ANSWERS_OWED = 1_000
 const PINGS_UNANSWERED = 10_000
 /** The last ids are kept for what is under way when a session retires. Ids are even or odd numbers of 32 bits. */
 const LAST_ID = 2 ** 32 - 2 ** 20
-const RETIRING_MS = 10_000
+/** Within the time that visitors wait for a tunnel to come back. */
+const RETIRING_MS = 2_000
 /** Frames in one read after which other sockets have their turn. */
 const CROWD = 500
 
@@ -135,6 +136,10 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     return this.#channels.size + this.#announced.size
   }
 
+  get #isIdle(): boolean {
+    return this.channelCount + this.#opening === 0
+  }
+
   /** Opens a channel to the peer. Throws `session-closed`, or `server-full` at `maxChannels`. */
   async open(): Promise<Channel> {
     if (this.#closed || this.#isLeaving || this.#isByUs) throw ended
@@ -175,7 +180,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     // The answer comes behind the last channel that the peer opened before it heard.
     void this.ping().then(() => {
       this.#isHeard = true
-      if (this.channelCount === 0) this.close()
+      if (this.#isIdle) this.close()
     })
   }
 
@@ -217,7 +222,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     this.#channels.delete(id)
     this.#strayBytes += credit
     // The channel's own last frame goes first.
-    if (this.#isHeard && this.channelCount === 0) setImmediate(() => this.close())
+    if (this.#isHeard && this.#isIdle) setImmediate(() => this.close())
   }
 
   arrived(channel: Channel): void {
@@ -340,7 +345,10 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   /** "No new channels"; those that are open go on until the peer closes the connection. */
   #onGoAway({ length }: Frame): void {
-    if (length !== GoAway.normal) throw new TunnelError('session-closed', `the peer gave up (code ${length})`)
+    if (length !== GoAway.normal) {
+      this.#deliver()
+      throw new TunnelError('session-closed', `the peer gave up (code ${length})`)
+    }
     this.#ration('goodbyes')
     if (!this.#isLeaving) queueMicrotask(() => this.#onGoodbye())
     this.#isLeaving = true
@@ -377,6 +385,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
 
   /** Node would read on, up to 2 MiB, before any other socket: a crowd of tiny frames must not hold up the rest. */
   #rest(): void {
+    if (this.#closed) return
     const goOn = () => this.#closed || this.#socket.resume()
     this.#socket.pause()
     if (this.#restMs === 0) setImmediate(goOn)

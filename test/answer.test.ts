@@ -139,6 +139,15 @@ describe('also where the head itself is refused:', () => {
   }
 })
 
+test('a HEAD that is refused is answered with a head', async (t) => {
+  const { server } = await twoTunnels(t)
+  for (const before of ['', '\r\n']) {
+    const client = visitor(t, server).send(`${before}HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n`)
+    assert.equal(await client.ended(), 'end')
+    assert.ok(client.text.startsWith('HTTP/1.1 400 ') && client.text.endsWith('\r\n\r\n'), client.text)
+  }
+})
+
 test('no message breaks out of the head, whatever is in it', () => {
   const error = new TunnelError('bad-request', 'a\r\nSet-Cookie: evil=1\r\n\r\n<script>\u2028\ud83d\ude00')
   for (const accept of ['text/html', 'application/json', '*/*']) {

@@ -9,6 +9,7 @@ import { serve, TunnelError } from '../groktunnel.ts'
 import type { Server } from '../groktunnel.ts'
 import { register } from '../lib/hello.ts'
 import { attack, frame, handshakeFor, listening, PING, readAll, readHead, SYN, within } from './attacker.ts'
+import { visitor } from './helpers.ts'
 
 const WELCOME =
   'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: yamux\r\n' +
@@ -151,6 +152,12 @@ for (const [what, status, change] of [
     assert.match(head, new RegExp(`^HTTP/1.1 ${status} `))
   })
 }
+
+test('a server takes a registration that says it has no body', async (t) => {
+  const { port } = await server(t)
+  const request = handshakeFor(port, 'app').replace('\r\n\r\n', '\r\nContent-Length: 0\r\n\r\n')
+  await visitor(t, { port }).send(request).got('HTTP/1.1 101 ')
+})
 
 test('a server refuses two names in one registration', async (t) => {
   const { port } = await server(t)

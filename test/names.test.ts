@@ -259,6 +259,28 @@ test('the program: a killed client’s name is kept, and a visitor in the gap is
   await waiting.got('hello')
 })
 
+test('a goodbye while a session retires gives the name back', async (t) => {
+  const names = new Names({})
+  const [near, far] = await tcpPair(t)
+  const client = new Session(near, { side: 'client' })
+  client.on('channel', (theirs) => theirs.on('error', () => undefined))
+  const session = new Session(far, { side: 'server', lastId: 2 })
+  names.take('app', { key: 'key-of-ours' }, session)
+  const channel = await names.open('app', 'app.localhost', new Socket())
+  channel.on('error', () => undefined).write('!')
+  const isFree = () => {
+    try {
+      names.check('app', { key: 'key-of-others' })
+      return true
+    } catch {
+      return false
+    }
+  }
+  assert.equal(isFree(), false)
+  client.leave(1_000)
+  await until(isFree, 'the name to be free')
+})
+
 test('where a session has used up its ids, visitors wait for the next one of the same owner', async (t) => {
   const names = new Names({})
   const next = async (lastId: number) => {

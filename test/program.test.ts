@@ -5,6 +5,7 @@ import { test, type TestContext } from 'node:test'
 import { version } from './executable.ts'
 import { ask, httpApp, startServer, tcpApp, until, visitor } from './helpers.ts'
 import { folder, freePort, type Program, start, startClientOf, startServerAt } from './programs.ts'
+import { registrant } from './registrant.ts'
 
 async function ended(run: Program): Promise<Program> {
   await run.ended()
@@ -285,4 +286,15 @@ test('--demo shows its site though somebody else has its port', async (t) => {
   assert.match(body, /groktunnel/)
   demo.kill('SIGINT')
   assert.equal(await demo.ended(), 0)
+})
+
+test('a server that is told to end while it turns a peer away ends as it should', async (t) => {
+  const server = await startProgramServer(t)
+  const peer = await registrant(t, server.port)
+  assert.equal(await peer.answer(), '101')
+  peer.socket.write(Buffer.alloc(8 * 1024 * 1024, 255))
+  await server.said(/end session/)
+  server.kill('SIGTERM')
+  assert.equal(await server.ended(), 0)
+  assert.doesNotMatch(server.stderr, /Warning|unsettled/)
 })

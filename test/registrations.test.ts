@@ -93,6 +93,17 @@ test('taking a name over makes room only where the one before was counted', asyn
   assert.equal(await answerTo({ name: 'one', key, client: 'c', token: alice }), '101')
 })
 
+test('who is replaced is not counted any more, however slowly its connection closes', async (t) => {
+  const tokensFile = join(folder(t), 'tokens.toml')
+  writeFileSync(tokensFile, '[alice]\ntoken = "alice-secret"\nmax-tunnels = 1\n')
+  const { register } = await scene(t, { tokensFile, maxTunnelsPerAddress: 1 })
+  for (const client of ['a', 'b', 'c', 'd']) {
+    const one = await register({ name: 'one', key: 'key-of-alice', client, token: 'alice-secret' })
+    assert.equal(await one.answer(), '101')
+    one.socket.pause() // it hears of no end, and closes nothing
+  }
+})
+
 test('nor does it make room at another address', async (t) => {
   const { answerTo } = await scene(t, { maxTunnelsPerAddress: 1 })
   const key = 'key-of-ours'

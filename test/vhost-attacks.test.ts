@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { connect, type ServeOptions } from '../groktunnel.ts'
 import { requestCases } from './fixtures/http-cases.ts'
 import { ask, httpApp, openTunnel, tcpApp, until, visitor, within } from './helpers.ts'
-import { get, serverWith, statuses, twoTunnels } from './two-tunnels.ts'
+import { get, ok, serverWith, statuses, twoTunnels } from './two-tunnels.ts'
 
 const MIB = 1 << 20
 const host = 'app.localhost'
@@ -259,4 +259,17 @@ describe('too many connections are 503, and when one leaves the next is served:'
       }, 'a place')
     })
   }
+})
+
+test('a bad request behind one that takes its time is told what is wrong with it', async (t) => {
+  const { server, one } = await twoTunnels(
+    t,
+    { headTimeoutMs: 100 },
+    {
+      one: (_, socket) => void setTimeout(() => socket.write(ok('late')), 400),
+    },
+  )
+  const client = visitor(t, server).send(`${get(one)}GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n`)
+  await client.ended()
+  assert.deepEqual(statuses(client.text), [200, 400])
 })

@@ -41,12 +41,17 @@ export interface Admission {
 const NUMBER = Symbol('number')
 type Numbered = Socket & { [NUMBER]?: number }
 
-export function admission(options: AdmissionOptions, trusts: (address: string) => boolean): Admission {
+/** With `isTls` nobody can be told anything before the connection is secured. */
+export function admission(
+  options: AdmissionOptions,
+  trusts: (address: string) => boolean,
+  isTls: boolean,
+): Admission {
   const { maxConnectionsPerAddress, onCrowd } = options
   const descriptors = descriptorLimit()
   const maxConnections = options.maxConnections ?? Math.min(20_000, Math.floor(descriptors * 0.75))
   const maxGuests = Math.min(GUESTS, Math.ceil(descriptors * 0.02))
-  const [crowd, neighbours] = [new Guests(maxGuests), new Guests(maxGuests)]
+  const [crowd, neighbours] = [new Guests(maxGuests, isTls), new Guests(maxGuests, isTls)]
   const sockets = new NumberMap<Socket>()
   const counts = new Map<string, number>()
   let newest = 0

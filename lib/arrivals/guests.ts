@@ -12,16 +12,20 @@ const ASK_MS = 1_000
 
 interface Guest {
   reason: TunnelError
+  /** it speaks HTTP to us, not TLS yet */
+  isSecured: boolean
   due: Ticket
 }
 
 export class Guests {
   readonly #most: number
+  readonly #isTls: boolean
   readonly #guests = new Map<Socket, Guest>()
   readonly #silent = new Deadline<Socket>(ASK_MS, (socket) => this.#dismiss(socket))
 
-  constructor(most: number) {
+  constructor(most: number, isTls: boolean) {
     this.#most = most
+    this.#isTls = isTls
   }
 
   all(): Iterable<Socket> {
@@ -29,9 +33,13 @@ export class Guests {
   }
 
   add(socket: Socket, reason: TunnelError): void {
-    const [oldest] = this.#guests.keys()
-    if (oldest !== undefined && this.#guests.size >= this.#most) this.#dismiss(oldest)
-    this.#guests.set(socket, { reason, due: this.#silent.begin(socket) })
+    for (const oldest of this.#guests.keys()) {
+      if (this.#guests.size < this.#most) break
+      this.#dismiss(oldest)
+      this.delete(oldest)
+      oldest.destroy()
+    }
+    this.#guests.set(socket, { reason, isSecured: !this.#isTls, due: this.#silent.begin(socket) })
   }
 
   /** It asks for a visit, or for what a guest may have. Returns why it may not visit; undefined where it is no guest. */
@@ -52,16 +60,16 @@ export class Guests {
     const guest = this.#guests.get(socket)
     if (guest === undefined) return false
     this.delete(socket)
-    this.#guests.set(secured, { reason: guest.reason, due: this.#silent.begin(secured) })
+    this.#guests.set(secured, { reason: guest.reason, isSecured: true, due: this.#silent.begin(secured) })
     secured.on('close', () => this.delete(secured))
     return true
   }
 
-  /** Who was answered has had time to read it; who has said nothing is told why, which cannot cross with a question. */
+  /** Who was answered has had time to read it; who has said nothing is told why. It is a guest until it has closed. */
   #dismiss(socket: Socket): void {
-    const reason = this.#guests.get(socket)?.reason
-    this.delete(socket)
-    if (reason === undefined || socket.writableEnded || socket.bytesRead > 0) return void socket.destroy()
-    socket.end(answer(reason), () => socket.destroy())
+    const guest = this.#guests.get(socket)
+    const canHear = guest?.isSecured === true && !socket.writableEnded && socket.bytesRead === 0
+    if (canHear) socket.end(answer(guest.reason), () => socket.destroy())
+    else socket.destroy()
   }
 }

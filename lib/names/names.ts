@@ -42,6 +42,8 @@ interface Place {
   isKept: boolean
   client: string | undefined
   session: Session | undefined
+  /** it was the last to serve, and serves only what is open */
+  retiring: Session | undefined
   replaced: string[]
   hold: Ticket
   readonly waiting: Set<(session?: Session) => void>
@@ -98,9 +100,14 @@ export class Names {
     place.client = owner.client
     place.proof = owner.key === undefined ? undefined : proofOf(owner.key)
     place.isKept = owner.key !== undefined || owner.isEntitled === true
-    session.on('goodbye', () => place.session === session && this.#free(place))
-    for (const event of ['spent', 'close'] as const)
-      session.on(event, () => place.session === session && this.#drop(place))
+    place.retiring = undefined
+    session.on('goodbye', () => (place.session ?? place.retiring) === session && this.#free(place))
+    session.on('close', () => place.session === session && this.#drop(place))
+    session.on('spent', () => {
+      if (place.session !== session) return
+      this.#drop(place)
+      place.retiring = session
+    })
     before?.close()
     this.#tell(place, session)
     this.#onChange()
@@ -170,6 +177,7 @@ export class Names {
       isKept: true,
       client: undefined,
       session: undefined,
+      retiring: undefined,
       replaced: [],
       hold: 0,
       waiting: new Set(),

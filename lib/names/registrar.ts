@@ -48,8 +48,9 @@ export class Registrar {
     this.#names.check(name, owner)
     this.#registrations.check(registrant, this.#names.find(name))
     const take = (session: Session) => {
+      const before = this.#names.find(name)
       this.#names.take(name, owner, session)
-      this.#registrations.add(session, registrant)
+      this.#registrations.add(session, registrant, before)
     }
     return { name, maxConnections: holder?.maxConnections, take }
   }

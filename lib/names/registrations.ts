@@ -56,22 +56,28 @@ export class Registrations {
     if (before === undefined && this.#total >= this.#maxTunnels) throw full('the server', this.#maxTunnels)
     // What is replaced makes room where it was counted, and nowhere else.
     const freed = (before && this.#keys.get(before)) ?? []
-    const isFull = (key: string, most: number) => this.#count(key) - (freed.includes(key) ? 1 : 0) >= most
+    const isFull = (key: string, most: number) => !freed.includes(key) && this.#count(key) >= most
     if (isFull(addressKey(address), mostHere)) throw full(networkOf(address), mostHere)
     if (isFull(tokenKey(name), maxTunnels)) throw full(`the token ${name}`, maxTunnels)
   }
 
-  /** Counts a session until it closes. */
-  add(session: Session, { address, name }: Registrant): void {
+  /** Counts a session until it closes, or until another takes its place: its connection may be slow to close. */
+  add(session: Session, { address, name }: Registrant, before: Session | undefined): void {
+    if (before !== undefined) this.#forget(before)
     const keys = [addressKey(address), tokenKey(name)]
     this.#keys.set(session, keys)
     this.#total += 1
     for (const key of keys) this.#counts.set(key, this.#count(key) + 1)
     this.#await(session)
-    session.on('close', () => {
-      this.#total -= 1
-      for (const key of keys) this.#leave(key)
-    })
+    session.on('close', () => this.#forget(session))
+  }
+
+  #forget(session: Session): void {
+    const keys = this.#keys.get(session)
+    if (keys === undefined) return
+    this.#keys.delete(session)
+    this.#total -= 1
+    for (const key of keys) this.#leave(key)
   }
 
   /** Makes room among the half open, and waits for the answer to the first ping. */

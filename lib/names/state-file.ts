@@ -30,21 +30,18 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
   let isTold = false
   const rest = new AbortController()
 
-  function tell(fault: TunnelError): void {
-    if (!isTold) onFault(fault)
-    isTold = true
-  }
-
   async function write(path: string): Promise<void> {
     for (let held = latest; held !== undefined; held = latest) {
       latest = undefined
-      if (unread !== undefined) tell(unread) // not before: a server that starts has no listeners yet
+      if (unread !== undefined) onFault(unread) // not before: a server that starts has no listeners yet
+      unread = undefined
       try {
         await makeFolder(dirname(path))
         await writeFile(`${path}.new`, JSON.stringify(held()), { mode: 0o600 })
         await rename(`${path}.new`, path)
       } catch (error) {
-        tell(unwritable(path, error))
+        if (!isTold) onFault(unwritable(path, error))
+        isTold = true
       }
       await setTimeout(REST_MS, undefined, { ref: false, signal: rest.signal }).catch(() => undefined)
     }
@@ -87,7 +84,7 @@ function unreadable(path: string, cause: unknown): TunnelError {
   const what = cause instanceof Error && 'code' in cause ? codeOf(cause) : 'something else'
   return new TunnelError(
     'unexpected',
-    `expected names in ${path}, got ${what}; all are free, and it is written anew`,
+    `expected names in ${path}, got ${what}; none of them is held for its owner`,
   )
 }
 

@@ -154,8 +154,7 @@ export class Visit {
     if (this.#asked !== undefined || this.#isOver) return
     const isClosing = this.#isClosing || this.#visitor.isLast
     if (isClosing && this.#visitor.isSending && !this.#visitor.hasEnded) {
-      // It has its answer, and may send the rest of its question to the end.
-      this.#visitor.socket.setTimeout(IDLE_MS, () => this.breakOff(idleError)).end()
+      this.#awaitRest()
     } else if (isClosing || this.#visitor.hasEnded) {
       this.leave()
       this.#visitor.release()
@@ -163,6 +162,19 @@ export class Visit {
     } else {
       this.#visitor.turn()
     }
+  }
+
+  /** The visitor has its answer, and may send the rest of its question to the end. */
+  #awaitRest(): void {
+    const { socket } = this.#visitor
+    if (!socket.writableEnded) socket.setTimeout(IDLE_MS, this.#onIdle).end()
+  }
+
+  /** It may be we who hold it back. */
+  readonly #onIdle = (): void => {
+    const { socket } = this.#visitor
+    if (this.isFull || socket.isPaused()) socket.setTimeout(IDLE_MS, this.#onIdle)
+    else if (!this.#isOver) this.breakOff(idleError)
   }
 
   onVisitorEnd(): void {

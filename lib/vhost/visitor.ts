@@ -169,7 +169,8 @@ export class Visitor implements Asker {
   #hold(isHeld: boolean): void {
     if (isHeld) this.socket.pause()
     else if (this.socket.isPaused()) this.socket.resume()
-    this.#watch(this.#reader.pending && !isHeld ? this.#reader.part : undefined)
+    const owes = this.#reader.pending && !(this.#next instanceof TunnelError)
+    this.#watch(owes && !isHeld ? this.#reader.part : undefined)
   }
 
   #watch(part: number | undefined): void {
