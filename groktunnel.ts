@@ -19,7 +19,7 @@ import { admission } from './lib/arrivals/admission.ts'
 import { arrivals } from './lib/arrivals/arrivals.ts'
 import { clientAddress, origins, trustList } from './lib/arrivals/proxies.ts'
 import { delivery } from './lib/deliver/deliver.ts'
-import { serveSampleSite } from './lib/demo.ts'
+import { onThisMachine, serveSampleSite } from './lib/demo.ts'
 import { background, detach, isInBackground, stopDetached } from './lib/detach/detach.ts'
 import { drain } from './lib/drain.ts'
 import { asTunnelError } from './lib/errors.ts'
@@ -91,9 +91,10 @@ async function client(options: ClientOptions, signal: AbortSignal): Promise<numb
 }
 
 /** Both modes in one process, and a site to show where there is none. */
-async function demo(options: Options, signal: AbortSignal): Promise<number> {
+async function demo(asked: Options, signal: AbortSignal): Promise<number> {
+  const options = onThisMachine(asked)
   const { port } = await serve({ ...options, signal }).catch(() => serve({ ...options, port: 0, signal }))
-  const here: ClientOptions = { ...options, port, proxy: false }
+  const here: ClientOptions = { ...options, port }
   if (here.targets.length === 0) here.targets.push({ local: await serveSampleSite(signal), options: here })
   return client(here, signal)
 }

@@ -3,6 +3,26 @@ import http from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { escape, page } from './answer.ts'
+import { isLoopbackName } from './hello.ts'
+
+interface Elsewhere {
+  host: string
+  tls?: boolean
+  cert?: string
+  publicUrl?: string
+  proxy?: string | false
+}
+
+/** The options without what leads to another machine, as a config file may have it: a demo is in one process. */
+export function onThisMachine<O extends Elsewhere>(options: O): Omit<O, 'proxy'> & { proxy: false } {
+  const here = {
+    ...options,
+    proxy: false as const,
+    host: isLoopbackName(options.host) ? options.host : 'localhost',
+  }
+  for (const key of ['tls', 'cert', 'publicUrl'] as const) delete here[key]
+  return here
+}
 
 /** Serves the sample site on a free port of 127.0.0.1 and returns the port. It ends with `signal`. */
 export async function serveSampleSite(signal: AbortSignal): Promise<string> {

@@ -39,6 +39,9 @@ export function drain(
   let closing: Promise<void> | undefined
 
   async function leave(): Promise<void> {
+    // A connection that is not read keeps no process alive, and the end is still to be seen.
+    const alive = setInterval(() => undefined, LONGEST_MS)
+    void closed.finally(() => clearInterval(alive))
     listener.close()
     names.close()
     for (const socket of door.admitted()) (visitorOf(socket) ?? nobody(socket)).dismiss()

@@ -5,6 +5,8 @@ import { Deadline } from './deadline.ts'
 
 const FAREWELL_MS = 5_000
 const TURNED_AWAY_MS = 1_000
+/** What a peer may still send after its farewell: what was on its way, not all it has. */
+const DISCARDED_BYTES = 1024 * 1024
 
 /** Ends a Duplex so that its peer can tell it from a clean end: RST on a TCP socket and on a channel. */
 export function cut(end: Duplex): void {
@@ -26,8 +28,8 @@ export function wasReset(end: Duplex): boolean {
 }
 
 /**
- * Ends a Duplex cleanly: what was written arrives, what still comes is thrown away, and a peer that has it all and does
- * not close is cut after 5 s. Closing at once instead would make TCP reset the connection and lose the last answer
+ * Ends a Duplex cleanly: what was written arrives, what still comes is thrown away, up to 1 MiB, and a peer that has it all
+ * and does not close is cut after 5 s. Closing at once instead would make TCP reset the connection and lose the last answer
  * (RFC 9112 section 9.6).
  */
 export function farewell(end: Duplex, lastWords?: Buffer): void {
@@ -35,7 +37,15 @@ export function farewell(end: Duplex, lastWords?: Buffer): void {
   end.removeAllListeners('data').on('error', ignore)
   if (end.writableFinished) beginLeaving.call(end)
   else end.on('finish', beginLeaving)
-  end.resume().end(lastWords)
+  end.on('data', discard).resume().end(lastWords)
+}
+
+/** How much was thrown away; it stands with the end, so that all share one listener. */
+const DISCARDED = Symbol('discarded')
+
+function discard(this: Duplex & { [DISCARDED]?: number }, { length }: Buffer): void {
+  this[DISCARDED] = (this[DISCARDED] ?? 0) + length
+  if (this[DISCARDED] > DISCARDED_BYTES) this.pause()
 }
 
 /** A farewell to a peer that may also not read: after 5 s it is cut, whatever was not taken. */

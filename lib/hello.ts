@@ -14,6 +14,7 @@ import { codeOf, type ErrorCode, isAnswerCode, TunnelError } from './errors.ts'
 
 const PROTOCOL = 'yamux'
 const REFUSAL_BYTES = 16 * 1024
+const REFUSAL_MS = 2_000
 const MAX_DRAWS = 5
 /** What a server remembers of a client's X-Tunnel-Client. */
 const CLIENT_LENGTH = 64
@@ -103,9 +104,13 @@ function requestOf(registration: Registration, subdomain: string): RequestOption
   return { host, port, headers, agent, signal, lookup: loopbackLookup(host), ...{ ca, ...servername } }
 }
 
+export function isLoopbackName(host: string): boolean {
+  return /(^|\.)(localhost|lvh\.me)$/i.test(host)
+}
+
 /** `localhost` and `lvh.me` are loopback wherever we are, also where no resolver says so (RFC 6761 section 6.3). */
 function loopbackLookup(host: string): LookupFunction | undefined {
-  if (!/(^|\.)(localhost|lvh\.me)$/i.test(host)) return undefined
+  if (!isLoopbackName(host)) return undefined
   const loopback = [
     { address: '127.0.0.1', family: 4 },
     { address: '::1', family: 6 },
@@ -115,6 +120,7 @@ function loopbackLookup(host: string): LookupFunction | undefined {
 
 /** Where the tunnel is. What is printed for scripts to open must be an http URL, whatever the server says. */
 function readNames({ headers }: IncomingMessage): { publicHost: string; publicUrl: string } | undefined {
+  if (headers.upgrade?.toLowerCase() !== PROTOCOL) return undefined
   const publicHost = headers['x-public-host']
   if (typeof publicHost !== 'string' || !/^[a-z0-9.-]+(:\d+)?$/i.test(publicHost)) return undefined
   const publicUrl = headers['x-public-url'] ?? `http://${publicHost}`
@@ -131,7 +137,7 @@ async function readRefusal(
 ): Promise<TunnelError> {
   const { statusCode: status = 0 } = response
   let body = ''
-  const timer = setTimeout(() => response.destroy(), timeoutMs)
+  const timer = setTimeout(() => response.destroy(), Math.min(timeoutMs, REFUSAL_MS))
   if (status < 400) response.destroy()
   try {
     for await (const text of response.setEncoding('utf8') as AsyncIterable<string>) {

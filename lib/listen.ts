@@ -21,7 +21,7 @@ export const lasting = {
 export async function listen(listener: Server, port: number, bind: string): Promise<AddressInfo> {
   if (!Number.isInteger(port) || port < 0 || port > 65535)
     throw new TunnelError('usage', `expected a port from 0 to 65535, got ${JSON.stringify(port)}`)
-  listener.listen({ port, host: bind, backlog: BACKLOG })
+  listener.listen({ port, host: bind.replace(/^\[(.*)\]$/, '$1'), backlog: BACKLOG })
   try {
     await once(listener, 'listening')
   } catch (error) {

@@ -51,9 +51,13 @@ interface SessionEvents {
 /** Pings, refused and stray frames that a peer may send: far more than an honest one does, too few to hurt. */
 const STRAY_BURST = 10_000
 const STRAY_PER_SECOND = 1_000
-/** Channels that a peer may reset after they have begun, before it is read more slowly: visitors may be to blame. */
-const RESET_BURST = 10_000
-const RESETS_PER_SECOND = 2_000
+/**
+ * Before a peer is read more slowly: channels that it resets after they have begun, for which visitors may be to blame, and
+ * window updates that grant next to nothing, which a simple peer may send.
+ */
+const TRIFLE_BURST = 10_000
+const TRIFLES_PER_SECOND = 2_000
+const SMALL_GRANT_BYTES = 1024
 /** Answers that may wait for a peer that does not read: pongs, and refusals of channels. */
 const ANSWERS_OWED = 1_000
 /** Pings of ours that may be without an answer: eight hours of a heartbeat of 3 s. */
@@ -85,7 +89,7 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
   #opening = 0
   #arrived: Channel[] = []
   readonly #strays = new Rate(STRAY_BURST, STRAY_PER_SECOND)
-  readonly #resets = new Rate(RESET_BURST, RESETS_PER_SECOND)
+  readonly #trifles = new Rate(TRIFLE_BURST, TRIFLES_PER_SECOND)
   /** for how long no more should be read */
   #restMs = 0
   #strayBytes = 0
@@ -269,12 +273,18 @@ export class Session extends EventEmitter<SessionEvents> implements FrameSink, C
     const granted = this.#announced.get(frame.id)
     const channel = this.#channels.get(frame.id)
     if (granted !== undefined) this.#announced.set(frame.id, granted + frame.length)
-    else if (channel !== undefined) this.#control(channel, frame.flags, frame.length)
+    else if (channel !== undefined) this.#onGrant(channel, frame)
     else if ((frame.flags & Flag.syn) === 0) this.#onStray(frame.id, 0)
   }
 
+  #onGrant(channel: Channel, { flags, length }: Frame): void {
+    const isNews = channel.acknowledge(flags) || (flags & (Flag.fin | Flag.rst)) !== 0
+    if (!isNews && length < SMALL_GRANT_BYTES) this.#restMs = this.#trifles.borrow()
+    this.#control(channel, flags, length)
+  }
+
   #control(channel: Channel, flags: number, granted: number): void {
-    if (flags & Flag.rst) this.#restMs = this.#resets.borrow()
+    if (flags & Flag.rst) this.#restMs = this.#trifles.borrow()
     channel.control(flags, granted)
   }
 

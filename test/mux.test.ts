@@ -666,6 +666,22 @@ test('a peer whose channels begin and are reset without end is read more slowly,
   await came
 })
 
+test('a peer that grants next to nothing, again and again, is read more slowly', async (t) => {
+  const [near, far] = await tcpPair(t)
+  const server = new Session(far, { side: 'server' })
+  const peer = new RawPeer(near)
+  const channel = await server.open()
+  channel.on('error', () => undefined)
+  const began = performance.now()
+  await peer.send(frame(UPDATE, ACK, channel.id, 0))
+  await peer.flood(frame(UPDATE, ACK, channel.id, 1), 13_000)
+  for (let trips = 0; trips < 2; trips++) await peer.roundTrip()
+  assert.ok(performance.now() - began > 1_400, `after ${performance.now() - began} ms`)
+  const one = await server.open()
+  one.on('error', () => undefined)
+  await peer.next((came) => came.id === one.id)
+})
+
 test('a session that closes lets go of a connection whose peer does not read', async (t) => {
   const { server, socket, first } = await deafPeer(t)
   pump(first, Buffer.alloc(64 * KIB), 64 * MIB)

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
+import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { version } from './executable.ts'
 import { ask, httpApp, startServer, tcpApp, until, visitor } from './helpers.ts'
@@ -297,4 +299,14 @@ test('a server that is told to end while it turns a peer away ends as it should'
   server.kill('SIGTERM')
   assert.equal(await server.ended(), 0)
   assert.doesNotMatch(server.stderr, /Warning|unsettled/)
+})
+
+test('--demo stays on this machine whatever server a config file names', async (t) => {
+  const config = join(folder(t), 'groktunnel.toml')
+  writeFileSync(config, 'host = "https://tunnel.example.com"\npublic-url = "https://tunnel.example.com"\n')
+  const demo = start(t, ['--demo', '--config', config, '-p', await freePort()])
+  await until(() => demo.stdout.endsWith('\n') || demo.end !== undefined, 'a URL')
+  assert.match(demo.stdout, /^http:\/\/[a-z0-9]+\.localhost:\d+\n$/)
+  const { host, port } = new URL(demo.stdout.trim())
+  assert.equal((await ask({ port: Number(port), host })).status, 200)
 })

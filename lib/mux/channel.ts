@@ -63,6 +63,7 @@ export class Channel extends Duplex {
   #arrived: Buffer[] = []
   #small: Buffer[] = []
   #smallBytes = 0
+  #isAcknowledged = false
   #remoteEnded = false
   #isLost = false
   #waiting: (() => void) | undefined
@@ -91,6 +92,13 @@ export class Channel extends Duplex {
       throw new TunnelError('protocol-violation', `channel ${this.id}: data after its end`)
     this.#credit -= bytes
     this.#coming += bytes
+  }
+
+  /** Whether these flags of the peer are its first acknowledgement of the channel. */
+  acknowledge(flags: number): boolean {
+    const isFirst = (flags & Flag.ack) !== 0 && !this.#isAcknowledged
+    this.#isAcknowledged ||= isFirst
+    return isFirst
   }
 
   /** Payload that was announced. It is delivered at the end of the read that it came in. */
