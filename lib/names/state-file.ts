@@ -53,7 +53,7 @@ export function stateFile(path: string | undefined, onFault: (error: TunnelError
       try {
         return parse(await readFile(path, 'utf8'))
       } catch (error) {
-        if (codeOf(error) !== 'ENOENT') unread = unreadable(path, error)
+        if (!/^(ENOENT|ENOTDIR)$/.test(codeOf(error))) unread = unreadable(path, error)
         return {}
       }
     },
