@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { within } from './helpers.ts'
+import { until, within } from './helpers.ts'
 
 export const NEAR_ADDRESS = '10.77.0.1'
 const FAR_ADDRESS = '10.77.0.2'
@@ -78,10 +78,12 @@ export class Wire {
 
   /** From now on that share of all packets is lost, 0 to 1. Says how many have come so far, and were lost. */
   async lose(share: number): Promise<{ came: number; lost: number }> {
-    const { stdin, stdout } = this.#running.child
-    stdin.write(`${share}\n`)
-    const [line] = (await within(once(stdout, 'data'), 'word from the wire')) as [Buffer]
-    const [came = NaN, lost = NaN] = line.toString().split(' ').map(Number)
+    // A line may come in pieces.
+    const lines = () => this.#running.stdout.split('\n').slice(0, -1)
+    const before = lines().length
+    this.#running.child.stdin.write(`${share}\n`)
+    await until(() => lines().length > before, 'word from the wire')
+    const [came = NaN, lost = NaN] = (lines().at(-1) ?? '').split(' ').map(Number)
     return { came, lost }
   }
 }
