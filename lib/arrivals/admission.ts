@@ -79,7 +79,8 @@ export function admission(
   }
 
   function release(socket: Numbered): void {
-    if (crowd.delete(socket) || neighbours.delete(socket) || !sockets.delete(socket[NUMBER] ?? 0)) return
+    if (isGuest(socket)) return void (crowd.delete(socket) || neighbours.delete(socket))
+    if (!sockets.delete(socket[NUMBER] ?? 0)) return
     const network = networkOf(socket.remoteAddress ?? '')
     const left = (counts.get(network) ?? 1) - 1
     if (left > 0) counts.set(network, left)
@@ -99,9 +100,15 @@ export function admission(
     sockets.set(number, secured)
   }
 
-  const refusal = (socket: Socket) => crowd.ask(socket) ?? neighbours.ask(socket)
+  const refusal = (socket: Socket) =>
+    isGuest(socket) ? (crowd.ask(socket) ?? neighbours.ask(socket)) : undefined
   const admitted = () => [...sockets.values(), ...crowd.all(), ...neighbours.all()]
   return { admit, refusal, replace, release, admitted, emptied }
+}
+
+/** Guests have no number. */
+function isGuest(socket: Numbered): boolean {
+  return socket[NUMBER] === undefined
 }
 
 function full(who: string, connections: number): TunnelError {
